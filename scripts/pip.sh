@@ -17,6 +17,6 @@ for setting in index-url extra-index-url find-links no-index proxy cert client-c
     value=$(printf '%s\n' "$config" | sed -n "s/^\(global\|install\|:env:\)\.$setting='\(.*\)'\$/\2/p" | tail -1 | sed 's/\\n/ /g')
     [ -z "$value" ] || export "PIP_$(echo "$setting" | tr a-z- A-Z_)=$value"
 done
-export PIP_CONFIG_FILE=/dev/null PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0
+export PIP_CONFIG_FILE=/dev/null PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 PIP_ROOT_USER_ACTION=ignore
 unset PIP_TARGET PIP_PREFIX PIP_ROOT PIP_NO_DEPS PIP_DRY_RUN PIP_NO_BINARY PIP_CONSTRAINT PIP_REQUIREMENT
 exec python3 -m pip install --disable-pip-version-check --no-cache-dir --target "$folder" "$@"

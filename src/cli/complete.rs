@@ -14,7 +14,7 @@ use statetune_core::config::{KeyManual, manual};
 use statetune_core::diagnostic::codes;
 use statetune_core::lang::Lang;
 use statetune_core::records::{dir_name, name_and_id};
-use statetune_core::store::all_runs;
+use statetune_core::store::runs_here;
 
 use super::Cli;
 
@@ -55,7 +55,7 @@ fn runs(current: &OsStr) -> Vec<CompletionCandidate> {
         return PathCompleter::any().complete(current);
     }
     let folder = given("--runs-dir").map_or_else(|| PathBuf::from("runs"), PathBuf::from);
-    let mut all = all_runs(&folder);
+    let mut all = runs_here(&folder);
     all.reverse();
     let mut found: Vec<(String, String)> = Vec::new();
     if let Some(newest) = all.first() {

@@ -72,7 +72,7 @@ use statetune_core::hub::{self, HubDataset, HubFile, is_on_hub};
 use statetune_core::lang::{Lang, VARIABLE};
 use statetune_core::plan::{Plan, Purpose, resolve};
 use statetune_core::records::{Lock, RunDir};
-use statetune_core::store::follow_moved_inputs;
+use statetune_core::store::{follow_moved_inputs, runs_of_experiment};
 use statetune_core::work::{Stopped, observe};
 use statetune_engine::kernels::{
     NoGpu, end_in_words, find_gpu, follow_load, keep_memory, replace_products,
@@ -319,7 +319,7 @@ fn fetch_data(loaded: &Loaded) -> Result<(), Vec<Diagnostic>> {
     Ok(())
 }
 
-/// `runs` next to the folder `configs` of an experiment file, or next to a file in another folder.
+/// The folder of runs: `asked`, else the folder around a run, or the one of an experiment file.
 fn runs_dir(asked: Option<&Path>, file: &Path) -> PathBuf {
     if let Some(dir) = asked {
         return dir.to_path_buf();
@@ -334,15 +334,7 @@ fn runs_dir(asked: Option<&Path>, file: &Path) -> PathBuf {
             Some(parent) => parent.to_path_buf(),
         };
     }
-    let is_configs = |folder: &Path| folder.file_name().is_some_and(|name| name == "configs");
-    if is_configs(folder) {
-        return folder.with_file_name("runs");
-    }
-    // The path may omit the folder, as in `statetune run emoji.toml`.
-    if std::path::absolute(file).is_ok_and(|file| file.parent().is_some_and(is_configs)) {
-        return folder.join("../runs");
-    }
-    folder.join("runs")
+    runs_of_experiment(file)
 }
 
 /// Prints a message.

@@ -2,29 +2,47 @@
 //! file.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use toml_edit::{Document, DocumentMut, Item, Table, Value};
 
 use crate::config::{Loaded, Origin};
 use crate::diagnostic::Text;
+use crate::records::{absolute, path_of_record, recorded_path};
 
 /// Separator between a value and its origin.
 const COMMENT: &str = "  # ";
+/// Table and key of each path; a source of documents has the key of the first one.
+const PATHS: [(&str, &str); 5] = [
+    ("data", "data_file"),
+    ("data", "source"),
+    ("model", "load_model"),
+    ("model", "tokenizer"),
+    ("peft", "init_file"),
+];
 /// Prefixes of origins other than the experiment file.
 const OVERRIDES: [&str; 4] = ["--set", "environment ", "profile ", "ctl "];
 
-/// The settings as TOML, each value followed by its origin as a comment. Paths are absolute, so that they are valid from
-/// the run directory too.
+/// The settings as TOML, each value followed by its origin as a comment. Paths are absolute, so that they are valid in
+/// any folder.
 pub fn resolved_toml(loaded: &Loaded) -> String {
-    resolved_toml_with_origins(loaded, &BTreeMap::new())
+    annotated(loaded, &BTreeMap::new(), absolute)
 }
 
-/// As [`resolved_toml`], for settings loaded from a `resolved.toml`: values from that file keep the origins that it
-/// names, as [`ResolvedSettings::origins`] returns them.
-pub fn resolved_toml_with_origins(loaded: &Loaded, origins: &BTreeMap<String, String>) -> String {
+/// As [`resolved_toml`], for the `resolved.toml` of the run at `run`: paths in the same project are relative. Values from
+/// a recorded `resolved.toml` keep the origins that it names, as [`ResolvedSettings::origins`] returns them.
+pub fn recorded_toml(loaded: &Loaded, origins: &BTreeMap<String, String>, run: &Path) -> String {
+    annotated(loaded, origins, |path| recorded_path(path, run))
+}
+
+fn annotated(
+    loaded: &Loaded,
+    origins: &BTreeMap<String, String>,
+    written: impl Fn(&Path) -> PathBuf,
+) -> String {
     let mut config = loaded.config.clone();
     for (_, path) in config.paths_mut() {
-        *path = crate::records::absolute(path);
+        *path = written(path);
     }
     let text = toml::to_string(&config).expect("settings are plain data");
     let mut document: DocumentMut =
@@ -147,6 +165,27 @@ impl ResolvedSettings {
     pub fn parse(text: String) -> Result<ResolvedSettings, Text> {
         let values = toml::from_str(&text).map_err(|error| Text::library(error.message()))?;
         Ok(ResolvedSettings { values, text })
+    }
+
+    /// Makes the paths absolute that are relative to the run at `run`, as [`recorded_toml`] writes them.
+    pub(crate) fn resolve_paths(&mut self, run: &Path) {
+        for (table, key) in PATHS {
+            let value = self.values.get_mut(table).and_then(|table| table.get_mut(key));
+            let tables = match value {
+                Some(toml::Value::Array(sources)) => {
+                    sources.iter_mut().filter_map(|source| source.get_mut(PATHS[0].1)).collect()
+                }
+                value => Vec::from_iter(value),
+            };
+            for value in tables {
+                if let toml::Value::String(path) = value
+                    && path.starts_with("../")
+                {
+                    let found = absolute(&path_of_record(path.as_ref(), run));
+                    *path = found.to_string_lossy().into_owned();
+                }
+            }
+        }
     }
 
     /// The origin of each value by dotted key. A list counts as one value; the origin of a list of tables is that of its
@@ -285,11 +324,12 @@ data = { data_file = \"/a.jsonl\" }
         let first = parse("a.toml".as_ref(), file.into(), &set("train.ctx_len=64"));
         let first = resolved_toml(&first.expect("valid"));
         let origins = ResolvedSettings::parse(first.clone()).expect("TOML").origins();
+        let run = "/runs/a".as_ref();
         let again = parse("resolved.toml".as_ref(), first.clone(), &Overrides::default());
-        assert_eq!(resolved_toml_with_origins(&again.expect("valid"), &origins), first);
+        assert_eq!(recorded_toml(&again.expect("valid"), &origins, run), first);
         let changed = parse("resolved.toml".as_ref(), first.clone(), &set("schedule.lr_init=0.5"));
         assert_eq!(
-            resolved_toml_with_origins(&changed.expect("valid"), &origins),
+            recorded_toml(&changed.expect("valid"), &origins, run),
             first.replace("lr_init = 1.0  # file line 3", "lr_init = 0.5  # --set")
         );
     }

@@ -47,6 +47,7 @@ mod merge;
 mod merged_models;
 mod mounting;
 mod moved_inputs;
+mod moved_projects;
 mod namings;
 mod networks;
 mod newcomer;

@@ -36,18 +36,18 @@ fn a_command_uses_weights_and_vocabulary_from_where_they_are_now() {
         (
             "",
             "\
-error[ST3005]: the vocabulary file `CASE/vocab.txt` does not exist
+error[ST3005]: the vocabulary file `vocab.txt` does not exist
   --> runs/DATE-tiny-ID/resolved.toml:23:13
    |
-23 | tokenizer = \"CASE/vocab.txt\"  # file line 11
+23 | tokenizer = \"../../vocab.txt\"  # file line 11
    |             ^
    |
    = help: pass the new path of the vocabulary: `--tokenizer FILE`, or `--set model.tokenizer=FILE` where the command has no `--tokenizer`
 
-error[ST4001]: the weights file `CASE/base.pth` does not exist
+error[ST4001]: the weights file `base.pth` does not exist
   --> runs/DATE-tiny-ID/resolved.toml:22:14
    |
-22 | load_model = \"CASE/base.pth\"  # file line 10
+22 | load_model = \"../../base.pth\"  # file line 10
    |              ^
    |
    = help: pass the new path of the weights: `--model FILE`, or `--set model.load_model=FILE` where the command has no `--model`
@@ -83,13 +83,18 @@ fn other_weights_of_the_same_shape_are_told_from_moved_ones() {
 #[test]
 fn a_folder_with_runs_and_inputs_has_another_name_since() {
     let case = Case::new();
-    fs::create_dir_all(case.path("one/models")).expect("a folder");
+    // The weights are outside the folder of the experiment, so their recorded path is absolute.
+    for folder in ["one/models", "one/exp"] {
+        fs::create_dir_all(case.path(folder)).expect("a folder");
+    }
     for file in [STATE, "data.jsonl", "vocab.txt"] {
-        fs::rename(case.path(file), case.path("one").join(file)).expect("moved");
+        fs::rename(case.path(file), case.path("one/exp").join(file)).expect("moved");
     }
     fs::rename(case.path("base.pth"), case.path("one/models/base.pth")).expect("moved");
-    let in_folder = |folder: &str, arguments: &[&str]| case.statetune_in(folder, arguments, &[]);
-    in_folder("one", &["run", STATE, "--set", "model.load_model=models/base.pth"]).is_done();
+    let in_folder = |folder: &str, arguments: &[&str]| {
+        case.statetune_in(&format!("{folder}/exp"), arguments, &[])
+    };
+    in_folder("one", &["run", STATE, "--set", "model.load_model=../models/base.pth"]).is_done();
     fs::rename(case.path("one"), case.path("two")).expect("renamed");
     for command in COMMANDS {
         in_folder("two", command).is_done();
@@ -127,13 +132,34 @@ fn a_run_of_another_folder_is_named_by_its_folder() {
     let case = Case::new();
     case.statetune(&["run", STATE]).is_done();
     fs::create_dir(case.path("elsewhere")).expect("a folder");
-    let output = case.statetune_in("elsewhere", &["generate", "latest"], &[]);
-    assert_eq!(
-        output.stderr.trim_end(),
-        "\
-error[ST0201]: no run `latest` in `runs`
-  |
-  = note: there are runs in `../runs`
-  = help: runs are in `runs` beside the experiment file: pass that folder as `--runs-dir DIR`, or the path of a run"
+    let help = |name: &str, help: &str| {
+        let output = case.statetune_in("elsewhere", &["generate", name], &[]);
+        let message = format!(
+            "error[ST0201]: no run `{name}` in `runs`\n  |\n  = note: there are runs in `../runs`\n  = help: {help}"
+        );
+        assert_eq!((output.stderr.trim_end(), output.code), (&*message, Some(2)));
+    };
+    for name in ["latest", "tiny"] {
+        help(name, "pass the path of a run near by: `../runs/DATE-tiny-ID`");
+    }
+    help("tinny", "did you mean `tiny`?");
+    help(
+        "other",
+        "runs are in `runs` beside the experiment file: pass that folder as `--runs-dir DIR`, or the path of a run",
     );
+}
+
+#[test]
+fn commands_in_the_folder_of_experiment_files_find_their_runs() {
+    let case = Case::new();
+    for file in [STATE, "data.jsonl", "vocab.txt", "base.pth"] {
+        case.write(format!("configs/{file}"), fs::read(case.path(file)).expect("there"));
+    }
+    let in_configs = |arguments: &[&str]| case.statetune_in("configs", arguments, &[]);
+    in_configs(&["run", STATE]).is_done();
+    assert_eq!(case.runs().len(), 1, "beside the folder `configs`");
+    let listed = in_configs(&["runs", "ls"]);
+    assert_eq!(listed.stderr.trim_end(), "runs in ../runs");
+    assert!(listed.is_done().stdout.contains("tiny"), "{listed:?}");
+    in_configs(&["generate", "latest", "--max-tokens", "2"]).is_done();
 }

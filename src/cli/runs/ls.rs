@@ -1,13 +1,13 @@
 //! `statetune runs ls`.
 
 use std::cmp::Ordering;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use comfy_table::presets::{ASCII_MARKDOWN, NOTHING};
 use comfy_table::{Table, TableStyle};
 use serde_json::json;
-use statetune_core::store::{all_runs, folders_below};
+use statetune_core::store::{all_runs, folders_near, runs_here};
 use statetune_core::words::{age, count};
 use statetune_engine::inference::as_warning;
 
@@ -54,18 +54,20 @@ enum ListFormat {
 }
 
 pub(super) fn ls(args: &LsArgs, runs_dir: &Path, color: Color) -> Answer {
-    let rows = chosen(&args.conditions, args.sort.as_deref(), runs_dir, color)?;
+    let runs = runs_here(runs_dir);
+    let rows = chosen(&args.conditions, args.sort.as_deref(), &runs, color)?;
+    let mut folder = runs_dir.display().to_string();
+    if all_runs(runs_dir).is_empty() && !runs.is_empty() {
+        let near = folders_near(runs_dir);
+        folder = near.iter().map(|one| one.display().to_string()).collect::<Vec<_>>().join(", ");
+        tell(format_args!("runs in {folder}"));
+    }
     match args.format {
-        ListFormat::Human if rows.is_empty() && !all_runs(runs_dir).is_empty() => {
-            let runs = count(all_runs(runs_dir).len() as u64, "run");
-            say(format_args!("no run meets the conditions: {} has {runs}", runs_dir.display()));
+        ListFormat::Human if rows.is_empty() && !runs.is_empty() => {
+            let runs = count(runs.len() as u64, "run");
+            say(format_args!("no run meets the conditions: {folder} has {runs}"));
         }
-        ListFormat::Human if rows.is_empty() => {
-            say(format_args!("no runs in {}", runs_dir.display()));
-            for folder in folders_below(runs_dir) {
-                tell(format_args!("runs of a sub-folder: --runs-dir {}", folder.display()));
-            }
-        }
+        ListFormat::Human if rows.is_empty() => say(format_args!("no runs in {folder}")),
         ListFormat::Human => print(&rows, NOTHING),
         ListFormat::Md => print(&rows, ASCII_MARKDOWN),
         ListFormat::Json => say(json!({ "schema": SCHEMA, "runs": rows })),
@@ -90,16 +92,16 @@ fn print(rows: &[Row], style: TableStyle) {
     }
 }
 
-/// The runs that meet the conditions, sorted; by validation loss, the runs with the same validation documents stand together. A run that cannot be read is skipped with a warning.
+/// Those of the runs that meet the conditions, sorted; by validation loss, the runs with the same validation documents stand together. A run that cannot be read is skipped with a warning.
 pub(super) fn chosen(
     conditions: &[Condition],
     sort: Option<&str>,
-    runs_dir: &Path,
+    runs: &[PathBuf],
     color: Color,
 ) -> Result<Vec<Row>, statetune_core::exit::ExitCode> {
     let mut rows = Vec::new();
-    for path in all_runs(runs_dir) {
-        match Row::read(&path) {
+    for path in runs {
+        match Row::read(path) {
             Ok(row) => rows.push(row),
             Err(error) => show(&as_warning(error.diagnostic()), color),
         }

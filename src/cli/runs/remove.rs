@@ -5,7 +5,9 @@ use std::path::Path;
 use clap::Args;
 use statetune_core::diagnostic::msg;
 use statetune_core::records::ReadRunError;
-use statetune_core::store::{Prunable, StoredRun, disk_usage, prunable, prune_run, remove_run};
+use statetune_core::store::{
+    Prunable, StoredRun, all_runs, disk_usage, prunable, prune_run, remove_run,
+};
 use statetune_core::words::{count, size};
 
 use super::condition::Condition;
@@ -53,7 +55,7 @@ pub(super) fn rm(args: &RmArgs, runs_dir: &Path, color: Color) -> Answer {
 
 pub(super) fn prune(args: &PruneArgs, runs_dir: &Path, color: Color) -> Answer {
     let mut freed = 0;
-    for row in chosen(&args.conditions, None, runs_dir, color)? {
+    for row in chosen(&args.conditions, None, &all_runs(runs_dir), color)? {
         let unreadable = |error: ReadRunError| refused(&error.diagnostic(), color);
         let run = StoredRun::open(&row.path).map_err(unreadable)?;
         let Some(found) = prunable(&run).map_err(unreadable)? else { continue };

@@ -14,7 +14,7 @@ use clap::Args;
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::records::Status;
-use statetune_core::store::{RunState, all_runs, find_run, run_state};
+use statetune_core::store::{RunState, find_run, run_state, runs_here};
 pub(super) use view::Watched;
 
 use super::{Color, ExperimentArgs, Format, say, show};
@@ -49,7 +49,7 @@ impl WatchArgs {
         let is_running = |run: &PathBuf| run_state(run).0 == RunState::Running;
         match &self.name {
             Some(name) => find_run(runs_dir, name),
-            None => match all_runs(runs_dir).into_iter().rfind(is_running) {
+            None => match runs_here(runs_dir).into_iter().rfind(is_running) {
                 Some(run) => Ok(run),
                 None => find_run(runs_dir, "latest"),
             },

@@ -12,7 +12,7 @@ use crate::config::{Config, Loaded, Origin, Overrides, load};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::lr_curve::{LrInit, LrSchedule};
 use crate::records::RunDir;
-use crate::resolved_settings::resolved_toml_with_origins;
+use crate::resolved_settings::recorded_toml;
 use crate::shell::shell_assignment;
 
 /// The settings of a plan with their text, to be recorded and pointed at; the numbers of a run come from the slices of
@@ -59,9 +59,9 @@ impl Experiment {
         &self.loaded.config
     }
 
-    /// The settings as `resolved.toml`; values from a recorded `resolved.toml` keep these origins.
-    pub fn resolved_toml(&self, origins: &BTreeMap<String, String>) -> String {
-        resolved_toml_with_origins(&self.loaded, origins)
+    /// The settings as `resolved.toml` of the run at `run`; values from a recorded `resolved.toml` keep these origins.
+    pub fn resolved_toml(&self, origins: &BTreeMap<String, String>, run: &Path) -> String {
+        recorded_toml(&self.loaded, origins, run)
     }
 
     /// The settings as the recorder writes them.

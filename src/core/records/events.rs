@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ use super::RequestSource;
 use super::StepRecord;
 use super::names::EVENTS;
 use super::status::now;
-use super::{RunDir, RunDirError};
+use super::{RunDir, RunDirError, absolute, path_of_record, recorded_path};
 use crate::data::Coverage;
 use crate::diagnostic::Diagnostic;
 
@@ -66,7 +66,7 @@ pub enum Event {
     },
     /// The run starts with the trained values of another run.
     Values {
-        /// The checkpoint with the values.
+        /// The checkpoint with the values, relative to the run directory where both lie in one project.
         checkpoint: PathBuf,
     },
     /// The machine differs from the one that did the earlier steps.
@@ -251,6 +251,18 @@ pub enum Event {
 }
 
 impl Event {
+    /// The run at `run` starts with the trained values in the folder `checkpoint`.
+    pub fn values(checkpoint: &Path, run: &Path) -> Event {
+        Event::Values { checkpoint: recorded_path(checkpoint, run) }
+    }
+
+    /// Makes a recorded path of an event of the run at `run` valid in the current folder.
+    pub(crate) fn resolve_path(&mut self, run: &Path) {
+        if let Event::Values { checkpoint } = self {
+            *checkpoint = absolute(&path_of_record(checkpoint, run));
+        }
+    }
+
     /// Whether `events.jsonl` records the event.
     pub fn is_recorded(&self) -> bool {
         !matches!(

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
+use super::{PastSettings, absolute, path_of_record, recorded_path};
 use crate::digest::sha256_hex;
 
 /// The git commit that this process was built from.
@@ -95,7 +96,8 @@ impl LockDifferences {
 /// Path and content digest of a file.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct LockedFile {
-    /// Absolute path; `world` for the built-in vocabulary.
+    /// Absolute path, relative to the run directory in the file where both lie in one project; `world` for the built-in
+    /// vocabulary.
     pub path: PathBuf,
     /// sha256 of the content.
     pub sha256: String,
@@ -104,7 +106,7 @@ pub struct LockedFile {
 impl LockedFile {
     /// The file at `path`, with the sha256 of its content.
     pub fn new(path: &Path, sha256: String) -> LockedFile {
-        LockedFile { path: super::absolute(path), sha256 }
+        LockedFile { path: absolute(path), sha256 }
     }
 }
 
@@ -120,9 +122,21 @@ impl Lock {
     /// All input names, as [`Lock::input`] takes them.
     pub const INPUTS: [&str; 5] = ["data", Lock::TOKENIZER, Lock::WEIGHTS, Lock::INIT, "values"];
 
-    /// The lock of the run at `path`; `None` when the file is missing or cannot be read.
-    pub fn load(path: &Path) -> Option<Lock> {
-        toml::from_str(&fs::read_to_string(path.join(Lock::FILE)).ok()?).ok()
+    /// The lock in `folder`, a run directory or one of its past settings; `None` when the file is missing or cannot be read.
+    pub fn load(folder: &Path) -> Option<Lock> {
+        let text = fs::read_to_string(folder.join(Lock::FILE)).ok()?;
+        let mut lock: Lock = toml::from_str(&text).ok()?;
+        let run = PastSettings::run_of(folder);
+        for file in lock.files_mut().filter(|file| file.path.starts_with("..")) {
+            file.path = absolute(&path_of_record(&file.path, run));
+        }
+        Some(lock)
+    }
+
+    /// Every file that is named.
+    fn files_mut(&mut self) -> impl Iterator<Item = &mut LockedFile> {
+        let Lock { data, tokenizer, weights, init, values, .. } = self;
+        data.iter_mut().chain([tokenizer]).chain(weights).chain(init).chain(values)
     }
 
     /// Identifier of the documents: the key of the prepared data, or the sha256 of the binidx pair.
@@ -226,12 +240,16 @@ impl Lock {
         weights.into_iter().chain([tokenizer]).chain(init).collect()
     }
 
-    /// The file's text.
+    /// The text of the file of the run at `run`.
     ///
     /// # Panics
     /// Never: a lock is plain data.
-    pub fn to_toml(&self) -> String {
-        toml::to_string(self).expect("a lock is plain data")
+    pub fn to_toml(&self, run: &Path) -> String {
+        let mut lock = self.clone();
+        for file in lock.files_mut().filter(|file| file.path.is_absolute()) {
+            file.path = recorded_path(&file.path, run);
+        }
+        toml::to_string(&lock).expect("a lock is plain data")
     }
 
     /// sha256 of the kernels' source compiled into this program.

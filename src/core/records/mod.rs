@@ -48,6 +48,7 @@ mod metrics;
 mod names;
 mod now;
 mod past_settings;
+mod paths;
 mod run_dir;
 mod schema;
 mod seal;
@@ -85,6 +86,8 @@ pub use metrics::{Metrics, Times, read_metrics};
 pub use names::dir_name;
 pub use now::{Now, NowWriter};
 pub use past_settings::PastSettings;
+pub use paths::absolute;
+pub(crate) use paths::{path_of_record, recorded_path};
 pub(crate) use run_dir::{FOLDERS, LOCK_FILE, UNPACKING, remove_folder, take_lock};
 pub use run_dir::{RunDir, is_busy, name_and_id};
 pub use schema::record_schemas;
@@ -96,10 +99,3 @@ pub use step::{LossScaler, NonFiniteValue, Position, StepRecord};
 pub use suite_history::{SuiteHistory, SuitesRecord};
 pub use totals::Totals;
 pub use val_losses::{MostChanged, ValChange, ValDocument, ValLosses, ValLossesRecord};
-
-use std::path::{Path, PathBuf};
-
-/// The absolute path, which is valid from any working directory.
-pub(crate) fn absolute(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
-}

@@ -37,6 +37,12 @@ impl PastSettings {
         all
     }
 
+    /// The run directory whose settings lie in `folder`: the run's own, or one of its past settings.
+    pub(crate) fn run_of(folder: &Path) -> &Path {
+        let earlier = folder.parent().filter(|above| above.ends_with(FOLDER));
+        earlier.and_then(Path::parent).unwrap_or(folder)
+    }
+
     /// Copies settings and lock from the folder `from` as those of the steps up to `steps`, before they are replaced.
     /// Does nothing when the steps have past settings already.
     ///

@@ -15,6 +15,8 @@ use crate::records::{
 pub const NO_RUN: &str = "ST0201";
 /// The folder of runs beside an experiment file.
 const USUAL: &str = "runs";
+/// The folder of experiment files whose runs are beside the folder.
+const CONFIGS: &str = "configs";
 /// Runs listed in a message at most.
 const LISTED: usize = 5;
 
@@ -34,21 +36,20 @@ pub fn find_run(runs_dir: &Path, name: &str) -> Result<PathBuf, Box<Diagnostic>>
         Ok(None) => Diagnostic::error(msg!(NO_RUN, name, runs_dir)),
         Err(several) => return Err(several),
     };
-    // Runs of experiments in sub-folders.
-    let folders = folders_below(runs_dir);
-    let mut below: Vec<PathBuf> = folders.iter().flat_map(|folder| all_runs(folder)).collect();
-    below.sort_by_cached_key(|run| made(run));
-    if let Some(run) = find_among(&below, name)? {
+    let near = runs_in(&folders_near(runs_dir));
+    if let Some(run) = find_among(&near, name)? {
         return Ok(run);
     }
     if let (Some(_), count @ 1..) = (back_from_latest(name), runs.len()) {
         return Err(Box::new(fault.help(msg!(OLDEST_RUN_IS, n = count, oldest = count - 1))));
     }
-    let all = || runs.iter().chain(&below);
-    let words = all().map(|run| name_and_id(run)).flat_map(|(name, id)| [name, id]);
-    let words: Vec<String> = words.chain(["latest".to_owned()]).collect();
-    let words = words.iter().map(String::as_str).filter(|word| !word.is_empty());
     let elsewhere = folders_around(runs_dir);
+    let of_elsewhere = runs_in(&elsewhere);
+    let all = || runs.iter().chain(&near);
+    let words = all().chain(&of_elsewhere).map(|run| name_and_id(run));
+    let words: Vec<String> =
+        words.flat_map(|(name, id)| [name, id]).chain(["latest".to_owned()]).collect();
+    let words = words.iter().map(String::as_str).filter(|word| !word.is_empty());
     let fault = match elsewhere.is_empty() {
         true => fault,
         false => {
@@ -56,10 +57,15 @@ pub fn find_run(runs_dir: &Path, name: &str) -> Result<PathBuf, Box<Diagnostic>>
             fault.note(msg!(OTHER_FOLDERS_OF_RUNS, folders = Text::quoted(Join::Comma, folders)))
         }
     };
+    if let Ok(Some(run)) = find_among(&of_elsewhere, name) {
+        return Err(Box::new(fault.help(msg!(PASS_PATH_OF_RUN, run))));
+    }
     Err(Box::new(match nearest_word(name, words) {
+        Some(word) if word != "latest" || all().next().is_some() => {
+            fault.help(msg!(DID_YOU_MEAN_WORD, word))
+        }
         _ if all().next().is_none() => fault.help(msg!(RUNS_OF_OTHER_FOLDERS)),
-        Some(word) => fault.help(msg!(DID_YOU_MEAN_WORD, word)),
-        None => fault.help(msg!(RUNS_LS_LISTS)),
+        _ => fault.help(msg!(RUNS_LS_LISTS)),
     }))
 }
 
@@ -111,21 +117,52 @@ pub fn runs_named(runs_dir: &Path, name: &str) -> Vec<PathBuf> {
     all_runs(runs_dir).into_iter().filter(|path| name_and_id(path).0 == name).collect()
 }
 
-/// The folders of runs of experiments in the sub-folders of the folder of `runs_dir`, where `runs_dir` is the usual
-/// `runs`.
-pub fn folders_below(runs_dir: &Path) -> Vec<PathBuf> {
+/// The folder of the runs of an experiment file: `runs` next to the folder `configs` of the file, or next to a file in
+/// another folder.
+pub fn runs_of_experiment(file: &Path) -> PathBuf {
+    let is_configs = |folder: &Path| folder.file_name().is_some_and(|name| name == CONFIGS);
+    let folder = file.parent().unwrap_or(Path::new(""));
+    if is_configs(folder) {
+        return folder.with_file_name(USUAL);
+    }
+    // The path may omit the folder, as in `statetune run emoji.toml`.
+    if std::path::absolute(file).is_ok_and(|file| file.parent().is_some_and(is_configs)) {
+        return folder.join("..").join(USUAL);
+    }
+    folder.join(USUAL)
+}
+
+/// The folders of runs of experiment files in the current folder and its sub-folders besides `runs_dir`, where `runs_dir`
+/// is the usual `runs`; those without runs are left out.
+pub fn folders_near(runs_dir: &Path) -> Vec<PathBuf> {
     if runs_dir != Path::new(USUAL) {
         return Vec::new();
     }
     let entries = fs::read_dir(".").into_iter().flatten().flatten();
-    let folders = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    let folders = folders.map(|name| Path::new(&name).join(USUAL)).filter(|path| path.is_dir());
-    let mut folders: Vec<PathBuf> = folders.filter(|folder| !all_runs(folder).is_empty()).collect();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut folders: Vec<PathBuf> = names.map(|name| Path::new(&name).join(USUAL)).collect();
+    folders.push(runs_of_experiment(Path::new("any.toml")));
+    folders.retain(|folder| folder != runs_dir && !all_runs(folder).is_empty());
     folders.sort();
     folders
 }
 
-/// Folders of runs near by that `runs_dir` and [`folders_below`] are not: in the current folder and above it.
+/// The runs in `runs_dir`; those of [`folders_near`] if it has none. The oldest come first.
+pub fn runs_here(runs_dir: &Path) -> Vec<PathBuf> {
+    match all_runs(runs_dir) {
+        none if none.is_empty() => runs_in(&folders_near(runs_dir)),
+        runs => runs,
+    }
+}
+
+/// All runs in several folders, the oldest first.
+fn runs_in(folders: &[PathBuf]) -> Vec<PathBuf> {
+    let mut runs: Vec<PathBuf> = folders.iter().flat_map(|folder| all_runs(folder)).collect();
+    runs.sort_by_cached_key(|run| made(run));
+    runs
+}
+
+/// Folders of runs near by that `runs_dir` and [`folders_near`] are not: in the current folder and above it.
 fn folders_around(runs_dir: &Path) -> Vec<PathBuf> {
     let same = |one: &Path, other: &Path| {
         one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))

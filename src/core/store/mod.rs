@@ -9,8 +9,8 @@ mod remove;
 mod stored_run;
 
 pub use find::{
-    CheckpointRef, NO_RUN, all_runs, find_run, find_run_ref, folders_below, newest_export,
-    no_export, runs_named, split_run_ref,
+    CheckpointRef, NO_RUN, all_runs, find_run, find_run_ref, folders_near, newest_export,
+    no_export, runs_here, runs_named, runs_of_experiment, split_run_ref,
 };
 pub use follow::{Evaluation, Follower};
 pub use mark::change_annotations;

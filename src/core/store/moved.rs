@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::config::Loaded;
 use crate::digest::sha256_of_file;
-use crate::records::{Lock, LockedFile};
+use crate::records::{Lock, LockedFile, absolute};
 
 /// Where the settings of the run at `run` name files that are gone, names the same files beside the run: at the same place
 /// under a folder that holds the run, else under the same name in a folder near by, and with the recorded content. Folders
@@ -13,19 +13,20 @@ use crate::records::{Lock, LockedFile};
 /// record.
 pub fn follow_moved_inputs(loaded: &mut Loaded, run: &Path) {
     let Some(lock) = Lock::load(run) else { return };
-    let Ok(run) = std::path::absolute(run) else { return };
+    let run = absolute(run);
     let locked: Vec<&LockedFile> =
         Lock::INPUTS.into_iter().flat_map(|name| lock.input(name)).collect();
     for (key, path) in loaded.config.paths_mut() {
         if path.exists() {
             continue;
         }
-        let of_path = locked.iter().find(|one| one.path == *path);
+        let recorded = absolute(path);
+        let of_path = locked.iter().find(|one| absolute(&one.path) == recorded);
         let is_same = |found: &PathBuf| match of_path {
             Some(one) => sha256_of_file(found).is_ok_and(|sha256| sha256 == one.sha256),
             None => key.starts_with("data.") && found.is_dir(),
         };
-        let found = places(path, &run).chain(near(path, &run)).find(is_same);
+        let found = places(&recorded, &run).chain(near(path, &run)).find(is_same);
         if let Some(found) = found {
             *path = found;
         }

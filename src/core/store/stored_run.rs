@@ -180,17 +180,18 @@ impl StoredRun {
         StoredRun::settings_in(&self.path)
     }
 
-    /// The settings in `folder`: a run directory or one of its past settings.
+    /// The settings in `folder`: a run directory or one of its past settings. Paths are absolute.
     ///
     /// # Errors
     /// When `resolved.toml` cannot be read.
     pub fn settings_in(folder: &Path) -> Result<ResolvedSettings, ReadRunError> {
         let path = folder.join(RunDir::SETTINGS);
-        match fs::read_to_string(&path) {
-            Ok(text) => ResolvedSettings::parse(text)
-                .map_err(|problem| ReadRunError::Damaged { path, problem }),
-            Err(source) => Err(ReadRunError::Read { path, source }),
-        }
+        let text = fs::read_to_string(&path)
+            .map_err(|source| ReadRunError::Read { path: path.clone(), source })?;
+        let mut settings = ResolvedSettings::parse(text)
+            .map_err(|problem| ReadRunError::Damaged { path, problem })?;
+        settings.resolve_paths(PastSettings::run_of(folder));
+        Ok(settings)
     }
 
     /// Inputs and environment; `None` until the inputs were read.
@@ -234,7 +235,11 @@ impl StoredRun {
     /// # Errors
     /// When `events.jsonl` cannot be read.
     pub fn events(&self) -> Result<Vec<EventLine>, ReadRunError> {
-        read_records(&self.path.join(EventLine::FILE))
+        let mut events: Vec<EventLine> = read_records(&self.path.join(EventLine::FILE))?;
+        for line in &mut events {
+            line.event.resolve_path(&self.path);
+        }
+        Ok(events)
     }
 
     /// The digests of the steps; empty before the first step.

@@ -455,9 +455,7 @@ fn started_with(path: &Path) -> Result<Option<Checkpoint>, RunError> {
 
 /// A new run with the trained values of a checkpoint of another one.
 fn with_values(run: RunDir, checkpoint: Checkpoint) -> Opened {
-    let path = std::path::absolute(&checkpoint.path);
-    let path = path.unwrap_or_else(|_| checkpoint.path.clone());
-    let event = Some(Event::Values { checkpoint: path });
+    let event = Some(Event::values(&checkpoint.path, run.path()));
     Opened { values_from: Some(checkpoint), event, ..Opened::at_first_step(run) }
 }
 

@@ -103,7 +103,7 @@ pub(super) fn record_inputs(
     if !recorded || !setting_changes(run.path(), plan)?.is_empty() {
         record_settings(run, &plan.experiment)?;
     }
-    run.write(Lock::FILE, lock.to_toml().as_bytes())?;
+    run.write(Lock::FILE, lock.to_toml(run.path()).as_bytes())?;
     Ok(())
 }
 
@@ -117,7 +117,7 @@ pub(super) fn record_settings(run: &RunDir, experiment: &Experiment) -> Result<(
         }
         _ => BTreeMap::new(),
     };
-    let resolved = experiment.resolved_toml(&origins);
+    let resolved = experiment.resolved_toml(&origins, run.path());
     run.write(RunDir::OVERRIDES, overrides_toml(&resolved).as_bytes())?;
     run.write(RunDir::SETTINGS, resolved.as_bytes())?;
     Ok(())

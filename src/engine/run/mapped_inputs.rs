@@ -12,7 +12,7 @@ use statetune_core::data::DataError;
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::digest::sha256_of_file;
 use statetune_core::plan::{ModelSource, Plan};
-use statetune_core::records::Lock;
+use statetune_core::records::{Lock, absolute};
 
 use crate::RunError;
 
@@ -81,7 +81,7 @@ impl Input {
             self.stamp.set(stamp(&found));
             Ok(digest)
         };
-        let path = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
+        let path = absolute(&self.path);
         let files = lock.weights.iter().chain(&lock.data);
         let mut known = files.filter(|file| file.path == path).map(|file| &file.sha256);
         digest().is_ok_and(|found| known.any(|known| *known == found))

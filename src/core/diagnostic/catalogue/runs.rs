@@ -26,6 +26,7 @@ catalogue! {
     RUNS_OF_OTHER_FOLDERS:
         "runs are in `runs` beside the experiment file: pass that folder as `--runs-dir DIR`, or the path of a run",
         "运行位于实验文件旁的 `runs` 中：用 `--runs-dir DIR` 指定该目录，或给出运行的路径";
+    PASS_PATH_OF_RUN: "pass the path of a run near by: `{run}`", "给出附近一个运行的路径：`{run}`";
     OLDEST_RUN_IS:
         "the number of runs is {n}, and the oldest is `latest~{oldest}`; `statetune runs ls` lists them",
         "共有 {n} 个运行，最旧的是 `latest~{oldest}`；`statetune runs ls` 可列出它们";
