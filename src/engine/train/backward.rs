@@ -15,14 +15,10 @@ impl Pass<'_> {
     /// # Errors
     /// Errors of the model's recurrence.
     pub fn backward(&self) -> Result<Tensor, KernelError> {
-        let weights = self.weights()?;
-        match Cut::of_pass(self) {
-            Some(cut) => cut.backward(self, weights.as_ref(), &mut Unobserved),
-            None => self.whole(weights.as_ref()).backward(),
-        }
+        self.backward_observed(&mut Unobserved)
     }
 
-    /// [`Pass::backward`] block by block, with a look at every value.
+    /// [`Pass::backward`] with an observer; block by block where it looks at every value.
     pub(super) fn backward_observed<O: Observer>(
         &self,
         observer: &mut O,
@@ -30,7 +26,10 @@ impl Pass<'_> {
         let weights = self.weights()?;
         match Cut::of_pass(self) {
             Some(cut) => cut.backward(self, weights.as_ref(), observer),
-            None => self.whole(weights.as_ref()).backward_by_blocks(observer, true),
+            None if O::IS_LOOKING => {
+                self.whole(weights.as_ref()).backward_by_blocks(observer, true)
+            }
+            None => self.whole(weights.as_ref()).backward().map_err(O::Stop::from),
         }
     }
 

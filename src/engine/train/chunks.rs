@@ -12,7 +12,7 @@ use tch::{Kind, Tensor};
 
 use super::cut::{Chunk, Cut, Rows};
 use super::loss::target_losses;
-use super::part::{Observer, Part, Unobserved};
+use super::part::{Direction, Observer, Part, Unobserved};
 use super::{BatchTensors, LossOptions, Pass, StepModel, StepOptions};
 use crate::kernels::KernelError;
 use crate::model::State;
@@ -106,7 +106,7 @@ impl Walk<'_> {
             let is_carried = !self.chunks[i + 1].starts;
             let after = (is_carried || O::IS_LOOKING)
                 .then(|| {
-                    self.chunks[i].enter(first_row, observer);
+                    self.chunks[i].enter(first_row, Direction::Forward, observer);
                     self.forward_of(i, before.as_ref(), observer)
                 })
                 .transpose()?;
@@ -131,7 +131,7 @@ impl Walk<'_> {
         for (i, chunk) in chunks.iter().enumerate().rev() {
             let before = self.before(i)?;
             let weights = self.weights.map(|weights| weights.index_select(0, &chunk.targets));
-            chunk.enter(first_row, observer);
+            chunk.enter(first_row, Direction::Backward, observer);
             loss += self.pass.model.of_chunk(chunk.number, |model| {
                 let Pass { options, scale, .. } = *self.pass;
                 let part = Part {

@@ -19,6 +19,7 @@ mod options;
 mod part;
 mod pass;
 mod step;
+mod step_work;
 mod trace;
 
 pub use batch::BatchTensors;
@@ -36,4 +37,5 @@ pub use part::Direction;
 pub use pass::{Pass, StepModel};
 pub use statetune_core::records::{LossScaler, NonFiniteValue, Position, StepRecord};
 pub use step::{StepOutcome, Trainer};
+pub use step_work::THIS_STEP;
 pub use trace::{Reading, trace};
