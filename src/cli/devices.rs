@@ -10,12 +10,17 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
+use statetune_core::forecast::PROGRAM_BYTES;
 use statetune_core::plan::Plan;
+use statetune_core::words::{gib, grouped, size};
 use statetune_engine::RunError;
-use statetune_engine::kernels::{cores_of_machine, limit_threads, most_threads};
+use statetune_engine::kernels::{available_bytes, cores_of_machine, limit_threads, most_threads};
 use statetune_engine::run::{end, follow};
 use statetune_engine::train::{DevicesError, Group, Launcher, Place, Processes};
+
+use tch::Device;
 
 use super::begin::fail;
 use super::{Color, stop, working};
@@ -54,11 +59,18 @@ fn place(plan: &Plan, launched: Option<Place>) -> Result<Option<Place>, DevicesE
 /// Meets the other devices of the run, after starting them where no launcher did; `None` for a run on one device.
 ///
 /// # Errors
-/// Devices that do not come.
-pub(super) fn meet(plan: &Plan, launched: Option<Place>) -> Result<Option<Group>, RunError> {
+/// Devices that do not come, or processes that do not fit into memory even with no model, unless `allow_oom`.
+pub(super) fn meet(
+    plan: &Plan,
+    launched: Option<Place>,
+    allow_oom: bool,
+) -> Result<Option<Group>, RunError> {
     let Some(place) = place(plan, launched)? else { return Ok(None) };
     share_threads(&place);
     let starts = place.launcher == Launcher::Own;
+    if starts && !allow_oom {
+        check_memory(place.count as u64)?;
+    }
     let (mut group, port) = Group::meet(place, plan.train.devices.timeout, stop::asked())?;
     let connected = || -> Result<(), DevicesError> {
         if starts {
@@ -73,6 +85,21 @@ pub(super) fn meet(plan: &Plan, launched: Option<Place>) -> Result<Option<Group>
     }
     connected?;
     Ok(Some(group))
+}
+
+/// Refuses to start so many processes that the programs alone take more memory than is free.
+fn check_memory(processes: u64) -> Result<(), RunError> {
+    let needed = processes.saturating_mul(PROGRAM_BYTES);
+    let Some(available) = available_bytes(Device::Cpu).filter(|free| needed > *free) else {
+        return Ok(());
+    };
+    let (count, each) = (grouped(processes), size(PROGRAM_BYTES));
+    let (needed, device, free) = (gib(needed), msg!(THIS_MACHINE), gib(available));
+    let refusal = Diagnostic::error(msg!(RUN_NEEDS_MEMORY, needed, device, free))
+        .note(msg!(DEVICES_ARE_PROCESSES, count, each))
+        .help(msg!(LOWER_DEVICES))
+        .help(msg!(ALLOW_OOM_TRIES));
+    Err(RunError::WontFit(Box::new(refusal)))
 }
 
 /// Starts this command once more for each of the other devices.
@@ -106,11 +133,13 @@ pub(super) fn run_along(
     grace: u64,
     color: Color,
 ) -> ExitCode {
-    working::is_shown_elsewhere();
     let place = match place(plan, launched) {
         Ok(place) => place.expect("a follower has a place"),
         Err(error) => return fail(&error.into(), color),
     };
+    if place.launcher == Launcher::Own {
+        working::is_shown_elsewhere();
+    }
     if place.launcher == Launcher::Own && !ends_with_parent() {
         return ExitCode::Device;
     }
@@ -120,8 +149,9 @@ pub(super) fn run_along(
         Err(error) => return fail(&error.into(), color),
     };
     let begun = || stop::saves_along(Duration::from_secs(grace));
-    let result =
-        group.connect().map_err(RunError::from).and_then(|()| follow(plan, &group, &begun));
+    let connected = group.connect().map_err(RunError::from);
+    working::is_shown_elsewhere(); // device 0 shows it
+    let result = connected.and_then(|()| follow(plan, &group, &begun));
     match result {
         Ok(code) => code,
         Err(error) => {

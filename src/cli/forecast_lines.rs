@@ -36,8 +36,14 @@ pub(super) fn facts(forecast: &Forecast, warnings: &[Diagnostic]) -> Vec<(&'stat
     let mut fact = |name: &'static str, text: String| facts.push((name, text));
     fact("device", format!("{}, op {}", settings.device, settings.op));
     if let Some(devices) = settings.devices {
-        let text = "take the passes of a step in turn; each needs the memory below";
-        fact("devices", format!("{} {text}", grouped(devices)));
+        let passes = u64::from(settings.accumulate_grad_batches);
+        let idle = match devices.saturating_sub(passes) {
+            0 => String::new(),
+            idle => format!(" ({} in a step, {} wait)", count(passes, "pass"), grouped(idle)),
+        };
+        let text = "take the passes of a step in turn";
+        let devices = grouped(devices);
+        fact("devices", format!("{devices} {text}{idle}; each needs the memory below"));
     }
     if settings.products.is_some() {
         fact("products", WIDENED_PRODUCTS.to_string());

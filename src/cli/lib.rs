@@ -72,7 +72,7 @@ use statetune_core::hub::{self, HubDataset, HubFile, is_on_hub};
 use statetune_core::lang::{Lang, VARIABLE};
 use statetune_core::plan::{Plan, Purpose, resolve};
 use statetune_core::records::{Lock, RunDir};
-use statetune_core::store::{follow_moved_inputs, runs_of_experiment};
+use statetune_core::store::{find_run, follow_moved_inputs, runs_of_experiment};
 use statetune_core::work::{Stopped, observe};
 use statetune_engine::kernels::{
     NoGpu, end_in_words, find_gpu, follow_load, keep_memory, replace_products,
@@ -269,8 +269,13 @@ impl ExperimentArgs {
         file: &Path,
         purpose: Purpose,
     ) -> Result<Plan, Vec<Diagnostic>> {
-        let mut loaded =
-            load(file, overrides).map_err(|ConfigError { diagnostics, .. }| diagnostics)?;
+        let runs_dir = runs_dir(self.runs_dir.as_deref(), file);
+        let mut loaded = load(file, overrides).map_err(|ConfigError { diagnostics, .. }| {
+            diagnostics
+                .into_iter()
+                .map(|fault| about_a_run(fault, file, &runs_dir))
+                .collect::<Vec<_>>()
+        })?;
         self.moved.replace_in(&mut loaded);
         if let Some(run) = file.parent().filter(|_| file.ends_with(RunDir::SETTINGS)) {
             follow_moved_inputs(&mut loaded, run);
@@ -281,8 +286,19 @@ impl ExperimentArgs {
         if matches!(purpose, Purpose::Run | Purpose::Data) {
             fetch_data(&loaded)?;
         }
-        resolve(loaded, purpose, runs_dir(self.runs_dir.as_deref(), file), find_gpu)
+        resolve(loaded, purpose, runs_dir, find_gpu)
     }
+}
+
+/// The fault of an experiment file that does not exist, with what to do where its name is that of a run.
+fn about_a_run(fault: Diagnostic, file: &Path, runs_dir: &Path) -> Diagnostic {
+    let is_run = |name: &str| find_run(runs_dir, name).is_ok();
+    if file.exists() || !file.to_str().is_some_and(is_run) {
+        return fault;
+    }
+    let path = file;
+    let helps = vec![msg!(RESUME_RUN_DIRECTORY, path), msg!(RUN_LIKE_DIRECTORY, path)];
+    Diagnostic { helps, ..fault }
 }
 
 /// Downloads the weights of an experiment from a hub, unless they are on this machine.
@@ -422,6 +438,10 @@ fn arguments() -> Result<Cli, clap::Error> {
 
 /// Parses the arguments of this process and runs the command.
 fn start(command: impl FnOnce(Command, Color) -> ExitCode) -> ExitCode {
+    if let Some(refusal) = plain::refusal_of_stack() {
+        show(&refusal, Color::Auto);
+        return ExitCode::OutOfMemory;
+    }
     let cli = match arguments() {
         Ok(cli) => cli,
         Err(error) => {

@@ -103,6 +103,16 @@ fn refusal_of_limit() -> Option<Diagnostic> {
     Some(Diagnostic::error(message).help(msg!(RAISE_LIMIT)))
 }
 
+/// Stack of the main thread, and the default of other threads, with which every command works.
+const STACK_NEEDS: u64 = 1 << 20;
+
+/// The message when `ulimit -s` leaves too little, with which the system would end the process without a word of ours.
+pub(super) fn refusal_of_stack() -> Option<Diagnostic> {
+    let limit = getrlimit(Resource::Stack).current.filter(|limit| *limit < STACK_NEEDS)?;
+    let message = msg!(STACK_LIMIT, limit = size(limit), needed = size(STACK_NEEDS));
+    Some(Diagnostic::error(message).help(msg!(RAISE_STACK_LIMIT)))
+}
+
 /// Replaces this process by the program with libtorch, with the same arguments, files and signals. Returns only on
 /// failure.
 pub(super) fn hand_over(color: Color) -> ExitCode {

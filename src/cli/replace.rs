@@ -58,6 +58,10 @@ impl ReplaceArgs {
         is_own: impl Fn(&Path) -> bool,
     ) -> Option<Diagnostic> {
         files.iter().find_map(|file| {
+            if file == Path::new("-") {
+                let message = Diagnostic::error(msg!(DASH_IS_A_NAME));
+                return Some(message.help(msg!(STDOUT_IS_A_FILE)));
+            }
             if is_written_through(file) || !file.is_file() {
                 return None;
             }

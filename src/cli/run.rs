@@ -199,7 +199,7 @@ pub(super) fn execute(
     options: &RunOptions,
     color: Color,
 ) -> ExitCode {
-    let group = match devices::meet(plan, launched) {
+    let group = match devices::meet(plan, launched, options.allow_oom) {
         Ok(group) => group,
         Err(error) => return fail(&error, color),
     };

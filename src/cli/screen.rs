@@ -13,6 +13,7 @@ use statetune_core::records::{
 use statetune_core::words::without_controls;
 use statetune_core::work::{Observer, Progress};
 use statetune_engine::kernels::peak_gpu_bytes;
+use statetune_engine::train::THIS_STEP;
 use tch::Device;
 
 use super::keys::Keyboard;
@@ -20,7 +21,7 @@ use super::progress_line::{ProgressLine, epoch, eta, resident_bytes};
 use super::run_options::{ProgressStyle, RunFormat};
 use super::watch::Watched;
 use super::working::NowAndThen;
-use super::{events, say, tell};
+use super::{events, say, stop, tell};
 
 /// The hint about keys, with and without a keyboard.
 const KEYS: &str = "Ctrl-C: save and stop   s: save   g: sample   ?: keys";
@@ -51,6 +52,8 @@ pub(super) struct Screen {
     /// Long work besides the steps.
     working: Option<Progress>,
     now_and_then: NowAndThen,
+    /// Whether it is said how long the step takes after which the run stops.
+    has_said_when: bool,
 }
 
 impl Screen {
@@ -80,6 +83,7 @@ impl Screen {
             counted: Vec::new(),
             working: None,
             now_and_then: NowAndThen::default(),
+            has_said_when: false,
         }
     }
 
@@ -200,6 +204,12 @@ impl Screen {
     fn work(&mut self, progress: &Progress) {
         if self.progress.steps.is_none() {
             return; // as for any other command until the run has its directory
+        }
+        let is_shown = matches!(self.style, ProgressStyle::Bar | ProgressStyle::Plain);
+        let is_last_step = progress.what == THIS_STEP && stop::is_asked();
+        if is_shown && is_last_step && !self.has_said_when {
+            self.has_said_when = true;
+            self.line(&format!("stopping after {progress}"));
         }
         match self.style {
             ProgressStyle::Bar => {

@@ -16,9 +16,10 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::stdio::stdin;
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXCPU, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::{exit as exit_at_once, register};
 use statetune_core::work::is_open;
@@ -86,13 +87,39 @@ impl End {
 /// # Errors
 /// When the operating system refuses to deliver signals.
 pub(super) fn listen() -> io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGXCPU])?;
+    hear_of_cpu_limit();
     thread::spawn(move || {
         for signal in signals.forever() {
-            answer(signal);
+            match signal {
+                SIGXCPU => end_at_cpu_limit(),
+                signal => answer(signal),
+            }
         }
     });
     Ok(())
+}
+
+/// CPU time before `ulimit -t` ends the process: at most, and as a share of the whole.
+const CPU_TIME_TO_SAVE: u64 = 60;
+const SHARE_TO_SAVE: u64 = 4;
+
+/// At the hard limit of CPU time the system kills the process: lets it hear of the limit some time before.
+fn hear_of_cpu_limit() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Cpu);
+    let Some(hard) = maximum else { return };
+    let before = hard.saturating_sub((hard / SHARE_TO_SAVE).clamp(1, CPU_TIME_TO_SAVE)).max(1);
+    let current = Some(current.map_or(before, |soft| soft.min(before)));
+    // Without it, the process ends as the system ends it.
+    let _ = setrlimit(Resource::Cpu, Rlimit { current, maximum });
+}
+
+/// Ends as after a SIGTERM, which the limit of CPU time is for a batch system. The system repeats the signal each second.
+fn end_at_cpu_limit() {
+    if END.manners().first.is_none() {
+        tell("the limit of CPU time is near (`ulimit -t`)");
+        answer(SIGTERM);
+    }
 }
 
 /// From now on a write beyond the limit of a file's size fails, as on a full disk, and does not end the process.
@@ -174,9 +201,14 @@ pub(super) fn asked() -> Arc<AtomicBool> {
     Arc::clone(&END.asked)
 }
 
+/// Whether the process is asked to end.
+pub(super) fn is_asked() -> bool {
+    END.asked.load(Ordering::Relaxed)
+}
+
 /// Whether work that has nothing to save should stop.
 pub(super) fn stops_work() -> bool {
-    END.asked.load(Ordering::Relaxed) && matches!(END.manners().kind, Kind::Ends)
+    is_asked() && matches!(END.manners().kind, Kind::Ends)
 }
 
 /// Ends the process with the code of the signal that asked for it.

@@ -26,6 +26,7 @@ use statetune_core::store::NO_RUN;
 use statetune_core::store::find_run_ref;
 use statetune_core::store::newest_export;
 use statetune_core::store::no_export;
+use statetune_core::tensorfile::TensorFile;
 use statetune_engine::RunError;
 use statetune_engine::exports::Passport;
 use statetune_engine::inference::AdapterFile;
@@ -320,6 +321,9 @@ impl SubjectArgs {
         let Some(file) = learned else {
             return Diagnostic::error(msg!(NO_RUN_OR_MODEL)).help(msg!(NAME_MODEL));
         };
+        if let Err(error) = TensorFile::open(file) {
+            return RunError::from(error).diagnostic(); // another kind of file has no base model
+        }
         let passport = Passport::of(file).ok().flatten();
         let Some(base) = passport.as_ref().and_then(|passport| passport.base.as_ref()) else {
             return Diagnostic::error(msg!(WHICH_WEIGHTS, file)).help(msg!(NAME_MODEL));

@@ -16,6 +16,8 @@ use crate::words::{clock, grouped};
 
 /// Observers are told at most this often.
 const EVERY: Duration = Duration::from_millis(100);
+/// Parts of longer work that end sooner are not told.
+const SHORT_PART: Duration = Duration::from_secs(1);
 
 /// How far work is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -108,18 +110,29 @@ fn observers() -> Vec<Rc<dyn Observer>> {
 pub struct Work {
     progress: Progress,
     began: Instant,
-    told: Instant,
+    /// When the observers are told next.
+    next: Instant,
+    is_told: bool,
 }
 
 impl Work {
     /// Begins work of `total` units; 0 when their number is not known.
     pub fn begin(what: &'static str, total: u64) -> Work {
-        OPEN.fetch_add(1, Ordering::Relaxed);
-        let now = Instant::now();
-        let progress = Progress { what, done: 0, total, elapsed: Duration::ZERO };
-        let work = Work { progress, began: now, told: now };
-        work.tell();
+        let mut work = Work::after(Duration::ZERO, what, total);
+        work.tell(work.began);
         work
+    }
+
+    /// Begins a part of longer work, such as one step of many: observers hear only of a part that takes long.
+    pub fn begin_part(what: &'static str, total: u64) -> Work {
+        Work::after(SHORT_PART, what, total)
+    }
+
+    fn after(wait: Duration, what: &'static str, total: u64) -> Work {
+        OPEN.fetch_add(1, Ordering::Relaxed);
+        let began = Instant::now();
+        let progress = Progress { what, done: 0, total, elapsed: Duration::ZERO };
+        Work { progress, began, next: began + wait, is_told: false }
     }
 
     /// Adds `units` done. Unwinds with [`Stopped`] when an observer stops the work.
@@ -131,10 +144,8 @@ impl Work {
     pub fn set(&mut self, done: u64) {
         self.progress.done = done.min(self.progress.total);
         let now = Instant::now();
-        if now - self.told >= EVERY {
-            self.told = now;
-            self.progress.elapsed = now - self.began;
-            self.tell();
+        if now >= self.next {
+            self.tell(now);
         }
         if OBSERVERS.with_borrow(|all| all.iter().any(|one| one.stops())) {
             resume_unwind(Box::new(Stopped));
@@ -149,7 +160,10 @@ impl Work {
         }
     }
 
-    fn tell(&self) {
+    fn tell(&mut self, now: Instant) {
+        self.next = now + EVERY;
+        self.is_told = true;
+        self.progress.elapsed = now - self.began;
         observers().iter().for_each(|one| one.progress(&self.progress));
     }
 }
@@ -157,6 +171,9 @@ impl Work {
 impl Drop for Work {
     fn drop(&mut self) {
         OPEN.fetch_sub(1, Ordering::Relaxed);
+        if !self.is_told {
+            return;
+        }
         observers().iter().for_each(|one| one.ended());
     }
 }
@@ -206,6 +223,21 @@ mod tests {
         let mut work = Work::begin("alone", 1);
         work.advance(5);
         assert_eq!((work.progress.done, noted.told.borrow().len()), (1, 1));
+    }
+
+    #[test]
+    fn short_parts_are_not_told() {
+        let noted = Rc::new(Noted::default());
+        let _observed = observe(noted.clone());
+        let mut part = Work::begin_part("a step", 2);
+        part.advance(1);
+        drop(part);
+        assert_eq!((noted.told.borrow().len(), noted.ended.get()), (0, 0));
+        let mut long = Work::begin_part("a step", 2);
+        long.next = long.began;
+        long.advance(1);
+        drop(long);
+        assert_eq!((noted.told.borrow()[0].done, noted.ended.get()), (1, 1));
     }
 
     #[test]

@@ -519,3 +519,35 @@ fn numbers_of_devices_that_do_not_fit_are_refused() {
     );
     assert_eq!((incomplete.code, case.runs()), (Some(2), Vec::new()));
 }
+
+/// Each device on a machine is a process: what does not fit is refused before any of them starts.
+#[test]
+fn processes_that_do_not_fit_into_memory_are_refused() {
+    let case = Case::new();
+    let count =
+        ["run", STATE, "--set", "hardware.devices=1024", "--set", "hardware.accelerator=cpu"];
+    // Machines that do have the memory for so many are rare.
+    let output = case.statetune_with(&count, &[]);
+    assert_eq!(output.code, Some(22), "{output:?}");
+    assert!(
+        output.stderr.starts_with("error[ST5001]: the run needs about 152.59 GiB"),
+        "{output:?}"
+    );
+    let said = "\
+  = note: each of the 1,024 devices on this machine is a process that needs 153 MiB
+  = help: lower `hardware.devices`";
+    assert!(output.stderr.contains(said), "{output:?}");
+    let planned = |devices: &str| {
+        let devices = format!("hardware.devices={devices}");
+        let plan = ["plan", STATE, "--memory", "400MiB", "--set", &devices];
+        case.statetune(&[&plan[..], &["--set", "hardware.accelerator=cpu"]].concat())
+    };
+    assert_eq!(planned("1").code, Some(0), "{:?}", planned("1"));
+    let refused = planned("2");
+    assert_eq!(refused.code, Some(22), "{refused:?}");
+    assert!(refused.stderr.contains("each of the 2 devices on this machine"), "{refused:?}");
+    assert!(
+        refused.stdout.contains("2 take the passes of a step in turn (1 pass in a step, 1 wait)")
+    );
+    assert!(case.runs().is_empty());
+}

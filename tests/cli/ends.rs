@@ -160,6 +160,27 @@ fn a_second_request_ends_a_step_at_once() {
     }
 }
 
+/// A step that takes long says how far it is: to who asked for its end, to `watch` and to `ctl`.
+#[test]
+fn a_long_step_says_how_far_it_is() {
+    let case = Case::new();
+    let child = within_a_step(&case, &[]);
+    let run = case.only_run();
+    let now = || std::fs::read_to_string(case.path(run.join("now.json"))).unwrap_or_default();
+    wait_until(|| now().contains("\"text\":\"this step "));
+    let name = run.to_str().expect("UTF-8");
+    let watched = case.statetune(&["watch", name, "--once"]);
+    assert!(watched.is_done().stdout.contains("\n  this step "), "{watched:?}");
+    signal(&child, "-INT");
+    sleep(Duration::from_millis(2500));
+    signal(&child, "-INT");
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(130), "{output:?}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let said = "interrupt again to stop at once\nstopping after this step 0 %  ETA ";
+    assert!(stderr.contains(said), "{stderr}");
+}
+
 /// As `timeout` and a closed terminal send them, to the process and to its group.
 #[test]
 fn signals_that_arrive_together_are_one_request() {

@@ -251,3 +251,46 @@ error[ST8032]: PEFT has no adapter of the kind `disha` for these weights
         "error[ST8032]: `base.pth` has no adapter\n  |\n  = help: export the merged model: `--to hf`",
     );
 }
+
+/// Faults of the command line each have their own words, and nothing is written.
+#[test]
+fn what_was_meant_by_an_export() {
+    let case = Case::new().having("a-file", "mine");
+    case.statetune(&["run", STATE, "--set", "train.epoch_count=1"]).is_done();
+    let before = case.list(".");
+    case.refuses_to(
+        &["export", "latest", "--to", "peft"],
+        21,
+        "\
+error[ST8032]: `latest` has no adapter
+  |
+  = help: export for a program with states: `--to gguf`, or `statetune mount`",
+    );
+    for arguments in [
+        &["export", "latest", "--to", "gguf"][..],
+        &["export", "latest", "--to", "st"],
+        &["report", "latest"],
+    ] {
+        let output = case.statetune(&[arguments, &["--out", "-"]].concat());
+        assert!(matches!(output.code, Some(2 | 21)), "{arguments:?}: {output:?}");
+        let said = "\
+error[ST0206]: `--out -` would write a file named `-`
+  |
+  = help: pass `--out FILE`; standard output is `/dev/stdout`";
+        assert_eq!(output.stderr.trim_end(), said, "{arguments:?}");
+    }
+    case.refuses_to(
+        &["export", "latest", "--to", "hf", "--out", "a-file"],
+        21,
+        "\
+error[ST0206]: `a-file` is a file, expected a folder
+  |
+  = help: pass a folder, new or existing: `--out FOLDER`",
+    );
+    let experiment = case.statetune(&["export", STATE, "--to", "gguf"]);
+    assert_eq!(experiment.code, Some(2), "{experiment:?}");
+    let said = "error[ST4011]: state.toml: found a file of another kind, expected tensors by name";
+    assert!(experiment.stderr.starts_with(said), "{experiment:?}");
+    assert_eq!(case.list("."), before);
+    assert_eq!(case.read("a-file"), "mine");
+}

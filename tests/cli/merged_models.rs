@@ -173,7 +173,7 @@ fn a_merged_model_is_split() {
     let message = "\
 error[ST0215]: `merged-state.pth` is a state file: it holds initial states and no model
   |
-  = help: pass `--to pth` or `--to st` alone";
+  = help: pass `--to pth` or `--to st`, without `--without-states`";
     refuses(&["merged-state.pth", "--to", "state", "--out", "x.pth"], 2, message);
     refuses(&["merged-state.pth", "--to", "st", "--without-states"], 2, message);
 }

@@ -220,6 +220,31 @@ error[ST1000]: `data.jsonl` is not an experiment file
     }
 }
 
+/// What was meant by a word in the place of an experiment file, whatever it looks like.
+#[test]
+fn a_run_and_an_address_are_no_experiment() {
+    let case = Case::new();
+    case.statetune(&["run", STATE, "--set", "train.epoch_count=1"]).is_done();
+    let like = "statetune run --like";
+    for (file, helps) in [
+        ("latest", &["`statetune resume latest` continues it", like][..]),
+        ("https://example.com/x.toml", &["URLs are not read here"]),
+        ("https://huggingface.co/O/R", &["`statetune init --model hf://O/R/FILE.pth`"]),
+        ("O/R", &["`statetune init --model hf://O/R/FILE.pth`"]),
+        ("hf://O/R/m.pth", &["`statetune init --model hf://O/R/m.pth`"]),
+        (r"C:\x.toml", &["write `/mnt/c/x.toml`"]),
+        ("~/x.toml", &["`~` is not expanded"]),
+        ("state", &["the experiment file is `state.toml`"]),
+        ("stata.toml", &["experiment files here: `state.toml`"]),
+    ] {
+        for command in [&["run"][..], &["check"], &["plan"], &["data", "stats"]] {
+            let output = case.statetune(&[command, &[file]].concat());
+            assert_eq!(output.code, Some(2), "{command:?}: {output:?}");
+            helps.iter().for_each(|help| says(&output, help));
+        }
+    }
+}
+
 #[test]
 fn a_missing_file_is_counted_and_an_empty_name_is_refused() {
     let case = Case::new();

@@ -334,6 +334,40 @@ fn memory_that_ends_in_every_command() {
     }
 }
 
+/// A stack that is too small is refused in words, whatever the command.
+#[test]
+fn a_limit_on_the_stack() {
+    let case = Case::new();
+    for kibibytes in [64, 128, 256, 512] {
+        for command in ["--version", "check state.toml", "run state.toml"] {
+            let line = format!("ulimit -s {kibibytes}; exec \"$P\" {command}");
+            let output = by_shell(&case, &line);
+            assert_eq!(output.code, Some(23), "{line}: {output:?}");
+            let said = "error[ST5005]: out of memory: `ulimit -s` allows a stack of ";
+            assert!(output.stderr.starts_with(said), "{line}: {output:?}");
+        }
+    }
+    assert!(case.runs().is_empty());
+}
+
+/// Before the limit of CPU time a run saves everything and stops, as at a batch system's SIGTERM.
+#[test]
+fn a_limit_on_cpu_time() {
+    for limit in ["-S -t 2", "-t 4"] {
+        let case = Case::new();
+        let line = format!(
+            "ulimit {limit}; exec \"$P\" run state.toml --set train.epoch_count=100000 --set log.every_steps=100"
+        );
+        let output = by_shell(&case, &line);
+        is_civil(&output, &line);
+        assert_eq!(output.code, Some(75), "{line}: {output:?}");
+        let said = "the limit of CPU time is near (`ulimit -t`)\n\
+                    stopping and saving everything; interrupt again to stop at once\n";
+        assert!(output.stderr.contains(said), "{line}: {output:?}");
+        is_whole(&case, &case.only_run());
+    }
+}
+
 /// A limit on the size of files is a full disk: the system's signal does not end the process.
 #[test]
 fn a_limit_on_the_size_of_files() {

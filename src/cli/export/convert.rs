@@ -44,7 +44,7 @@ pub(super) fn export(args: &ExportArgs, color: Color) -> ExitCode {
     }
     if args.to == FormName::St && !matches!(args.dtype, None | Some(DtypeName::Fp16)) {
         let message = msg!(ST_IS_FP16);
-        return refuse(Diagnostic::error(message));
+        return refuse(Diagnostic::error(message).help(msg!(REMOVE_OPTION, option = "--dtype")));
     }
     if let Err(code) = check_out(args, &source, &out, out == beside, color) {
         return code;

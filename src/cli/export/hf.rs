@@ -6,7 +6,7 @@ use statetune_engine::RunError;
 use statetune_engine::exports::{ExportKind, HF_WEIGHTS, hf_files, save_hf};
 
 use super::args::{DtypeName, ExportArgs};
-use super::shared::{card, check, failed, out, states_left_out, tuned};
+use super::shared::{card, check, check_folder, failed, out, states_left_out, tuned};
 use crate::replace::is_export;
 use crate::subject::Found;
 use crate::{Color, show};
@@ -18,6 +18,7 @@ pub(super) fn export(
     color: Color,
 ) -> Result<Vec<PathBuf>, RunError> {
     let out = out(args, found, "-hf");
+    check_folder(&out)?;
     check(args, found, &hf_files(&out), |_| is_export(&out.join(HF_WEIGHTS), ExportKind::Model))?;
     let tuned = tuned(args, found, color)?;
     let card = card(found, &tuned.weights)?;

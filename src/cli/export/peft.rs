@@ -13,7 +13,7 @@ use statetune_engine::model::{Version, Weights, load_tensors};
 use tch::Tensor;
 
 use super::args::ExportArgs;
-use super::shared::{check, out, refused, states_left_out};
+use super::shared::{check, check_folder, out, refused, states_alone, states_left_out};
 use crate::replace::is_export;
 use crate::subject::Found;
 use crate::{Color, show};
@@ -26,9 +26,14 @@ pub(super) fn export(
 ) -> Result<Vec<PathBuf>, RunError> {
     let Some(AdapterFile { file, recipe }) = &found.subject.adapter else {
         let message = msg!(NO_ADAPTER_TO_EXPORT, name = args.name);
-        return Err(refused(Diagnostic::error(message).help(msg!(EXPORT_MERGED_TO_HF))));
+        let help = match states_alone(found) {
+            true => msg!(PROGRAMS_WITH_STATES),
+            false => msg!(EXPORT_MERGED_TO_HF),
+        };
+        return Err(refused(Diagnostic::error(message).help(help)));
     };
     let out_dir = out(args, found, "-peft");
+    check_folder(&out_dir)?;
     let is_own = |_: &Path| is_export(&out_dir.join(PEFT_ADAPTER), ExportKind::Adapter);
     check(args, found, &peft_files(&out_dir), is_own)?;
     if let Some(warning) = found.subject.check()? {

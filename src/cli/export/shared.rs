@@ -51,6 +51,17 @@ pub(super) fn check(
     args.replace.fault(files, &inputs, is_own).map_or(Ok(()), |fault| Err(refused(fault)))
 }
 
+/// Refuses a folder to write to whose name is that of a file.
+pub(super) fn check_folder(out: &Path) -> Result<(), RunError> {
+    match out.exists() && !out.is_dir() {
+        true => {
+            let fault = Diagnostic::error(msg!(OUT_IS_NO_FOLDER, out));
+            Err(refused(fault.help(msg!(NAME_A_FOLDER))))
+        }
+        false => Ok(()),
+    }
+}
+
 /// The tuned model; shows what it warns of.
 pub(super) fn tuned(
     args: &ExportArgs,
@@ -84,11 +95,15 @@ fn passport(found: &Found, weights: &Weights) -> Result<Passport, RunError> {
 
 /// The warning about initial states that a format has no place for.
 pub(super) fn states_left_out(found: &Found) -> Diagnostic {
-    let trained_alone = match found.plan().map(|plan| &plan.method.peft) {
+    let lost = if states_alone(found) { msg!(STATES_ARE_ALL) } else { msg!(STATES_ARE_PART) };
+    Diagnostic::warning(msg!(STATES_LEFT_OUT)).note(lost).help(msg!(PROGRAMS_WITH_STATES))
+}
+
+/// Whether states are all that was trained.
+pub(super) fn states_alone(found: &Found) -> bool {
+    match found.plan().map(|plan| &plan.method.peft) {
         Some(PeftPlan::State(_)) => true,
         Some(PeftPlan::Weights(_)) => false,
         None => found.subject.adapter.is_none() && found.subject.state.is_some(),
-    };
-    let lost = if trained_alone { msg!(STATES_ARE_ALL) } else { msg!(STATES_ARE_PART) };
-    Diagnostic::warning(msg!(STATES_LEFT_OUT)).note(lost).help(msg!(PROGRAMS_WITH_STATES))
+    }
 }

@@ -17,7 +17,7 @@ use crate::tensorfile::Dtype;
 
 /// Resident bytes of the program itself, with the parts of libtorch that a run touches, their threads and buffers,
 /// on a CPU: measured, see `docs/benchmarks.md`.
-const PROGRAM_BYTES: u64 = 160_000_000;
+pub const PROGRAM_BYTES: u64 = 160_000_000;
 /// The same on a GPU, in its memory: context, kernels, and the workspace of cuBLAS.
 const GPU_CONTEXT_BYTES: u64 = 450_000_000;
 /// Fragmentation, in percent of the bytes that a step allocates and frees, measured likewise.

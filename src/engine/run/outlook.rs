@@ -149,7 +149,12 @@ impl<'a> Outlook<'a> {
             }
         };
         let accumulate = self.plan.train.accumulate_grad_batches.into();
-        proposals(&workload, accumulate, available, may_quantise)
+        proposals(&workload, accumulate, available / self.processes(), may_quantise)
+    }
+
+    /// The processes of the run on this machine, each with the whole model.
+    fn processes(&self) -> u64 {
+        self.plan.train.devices.per_machine.max(1).into()
     }
 
     /// The refusal of a run that needs more than `available` bytes, by default the free memory of the device; `None` when
@@ -157,13 +162,14 @@ impl<'a> Outlook<'a> {
     pub fn refusal(&self, available: Option<u64>) -> Option<Diagnostic> {
         let available = available.or_else(|| available_bytes(device(self.plan.train.device)))?;
         let memory = self.workload()?.memory();
-        if memory.total <= available {
+        let processes = self.processes();
+        let needed = memory.total.saturating_mul(processes);
+        if needed <= available {
             return None;
         }
         let device =
             if self.plan.train.device.is_gpu() { msg!(THE_GPU) } else { msg!(THIS_MACHINE) };
-        let message =
-            msg!(RUN_NEEDS_MEMORY, needed = gib(memory.total), device, free = gib(available));
+        let message = msg!(RUN_NEEDS_MEMORY, needed = gib(needed), device, free = gib(available));
         let items = memory
             .items
             .iter()
@@ -178,6 +184,10 @@ impl<'a> Outlook<'a> {
             longest,
             chunk
         ));
+        if processes > 1 {
+            let (count, each) = (grouped(processes), gib(memory.total));
+            refusal = refusal.note(msg!(DEVICES_ARE_PROCESSES, count, each));
+        }
         let proposals = self.proposals(available);
         let lines = ('A'..).zip(&proposals);
         let lines = lines.map(|(letter, one)| msg!(PROPOSAL_LINE, letter, proposal = one.line()));
@@ -188,6 +198,9 @@ impl<'a> Outlook<'a> {
                 false => msg!(ADD_PROPOSAL, options = proposals[0].options()),
             };
             refusal = refusal.help(Text::list(Join::Line, lines)).help(apply);
+        }
+        if processes > 1 {
+            refusal = refusal.help(msg!(LOWER_DEVICES));
         }
         refusal = refusal.help(msg!(ALLOW_OOM_TRIES));
         Some(self.plan.experiment.at("train.micro_bsz", refusal))

@@ -15,15 +15,10 @@ impl Pass<'_> {
     /// # Errors
     /// Errors of the model's recurrence.
     pub fn backward(&self) -> Result<Tensor, KernelError> {
-        let (weights, lesson) = (self.weights()?, self.lesson()?);
-        let (weights, lesson) = (weights.as_ref(), lesson.as_ref());
-        match Cut::of_pass(self) {
-            Some(cut) => cut.backward(self, weights, lesson, &mut Unobserved),
-            None => self.whole(weights, lesson).backward(),
-        }
+        self.backward_observed(&mut Unobserved)
     }
 
-    /// [`Pass::backward`] block by block, with a look at every value.
+    /// [`Pass::backward`] with an observer; block by block where it looks at every value.
     pub(super) fn backward_observed<O: Observer>(
         &self,
         observer: &mut O,
@@ -32,7 +27,10 @@ impl Pass<'_> {
         let (weights, lesson) = (weights.as_ref(), lesson.as_ref());
         match Cut::of_pass(self) {
             Some(cut) => cut.backward(self, weights, lesson, observer),
-            None => self.whole(weights, lesson).backward_by_blocks(observer, true),
+            None if O::IS_LOOKING => {
+                self.whole(weights, lesson).backward_by_blocks(observer, true)
+            }
+            None => self.whole(weights, lesson).backward().map_err(O::Stop::from),
         }
     }
 

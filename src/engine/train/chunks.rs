@@ -13,7 +13,7 @@ use tch::{Kind, Tensor};
 use super::cut::{Chunk, Cut, Rows};
 use super::kl::kl_losses;
 use super::loss::target_losses;
-use super::part::{Observer, Part, Unobserved};
+use super::part::{Direction, Observer, Part, Unobserved};
 use super::{BatchTensors, Lesson, LossOptions, Pass, StepModel, StepOptions};
 use crate::kernels::KernelError;
 use crate::model::{Hidden, Model, State};
@@ -129,7 +129,7 @@ impl Walk<'_> {
             let is_carried = !self.chunks[i + 1].starts;
             let after = (is_carried || O::IS_LOOKING)
                 .then(|| {
-                    self.chunks[i].enter(first_row, observer);
+                    self.chunks[i].enter(first_row, Direction::Forward, observer);
                     self.forward_of(i, before.as_ref(), observer)
                 })
                 .transpose()?;
@@ -155,7 +155,7 @@ impl Walk<'_> {
             let before = self.before(i)?;
             let weights = self.weights.map(|weights| weights.index_select(0, &chunk.targets));
             let lesson = self.lesson.map(|lesson| lesson.select(&chunk.targets));
-            chunk.enter(first_row, observer);
+            chunk.enter(first_row, Direction::Backward, observer);
             loss += self.pass.model.of_chunk(chunk.number, |model| {
                 let Pass { options, scale, .. } = *self.pass;
                 let part = Part {

@@ -4,7 +4,7 @@ use tch::Tensor;
 
 use super::BatchTensors;
 use super::batch::int64;
-use super::part::Observer;
+use super::part::{Direction, Observer};
 use crate::kernels::send;
 
 /// A micro-batch that is cut into chunks.
@@ -146,9 +146,10 @@ impl Chunk {
     }
 
     /// Tells an observer whose values come next.
-    pub(super) fn enter(&self, first_row: i64, observer: &mut impl Observer) {
+    pub(super) fn enter(&self, first_row: i64, direction: Direction, observer: &mut impl Observer) {
         let len = self.batch.inputs.size()[1];
         observer.enter(first_row, self.first..self.first + len);
+        observer.begin(self.batch.inputs.numel() as u64, direction);
     }
 }
 

@@ -20,6 +20,7 @@ mod options;
 mod part;
 mod pass;
 mod step;
+mod step_work;
 mod teacher;
 mod trace;
 
@@ -39,5 +40,6 @@ pub use part::Direction;
 pub use pass::{Pass, StepModel};
 pub use statetune_core::records::{LossScaler, NonFiniteValue, Position, StepRecord};
 pub use step::{StepOutcome, Trainer};
+pub use step_work::THIS_STEP;
 pub use teacher::Teacher;
 pub use trace::{Reading, trace};

@@ -59,6 +59,11 @@ pub(super) trait Observer {
     fn enter(&mut self, first_row: i64, tokens: Range<i64>) {
         let _ = (first_row, tokens);
     }
+
+    /// So many positions come next, in this direction.
+    fn begin(&mut self, positions: u64, direction: Direction) {
+        let _ = (positions, direction);
+    }
 }
 
 /// When a value was computed.

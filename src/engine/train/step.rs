@@ -7,6 +7,7 @@ use tch::{Device, Tensor};
 
 use super::devices::{Devices, PassSum, Single};
 use super::objective::{CrossEntropy, Objective};
+use super::step_work::StepWork;
 use super::{BatchTensors, LossScaler, NonFiniteValue, Pass, StepModel, StepOptions, TrainError};
 use crate::kernels::KernelError;
 use crate::kernels::flat::sum_of_squares;
@@ -37,7 +38,7 @@ pub struct StepOutcome {
 type Losses = Vec<(usize, Tensor)>;
 
 /// The indexes of the micro-batches with target tokens; the others have no pass.
-fn with_targets(batches: &[Batch]) -> impl Iterator<Item = usize> {
+pub(super) fn with_targets(batches: &[Batch]) -> impl Iterator<Item = usize> {
     batches.iter().enumerate().filter(|(_, batch)| batch.learned() > 0).map(|(i, _)| i)
 }
 
@@ -146,8 +147,10 @@ impl<'a> Trainer<'a> {
         let gradients = self.adam.all_gradients();
         let mut before: Option<Tensor> = None;
         let mut losses = Vec::new();
+        let mut work = StepWork::begin(batches);
         self.each_pass(batches, step, scale, |i, pass| {
-            losses.push((i, pass.backward()?));
+            losses.push((i, pass.backward_observed(&mut work)?));
+            work.pass_done(&batches[i]);
             if apart {
                 before = Some(match before.take() {
                     None => gradients.copy(),
@@ -173,14 +176,18 @@ impl<'a> Trainer<'a> {
     ) -> Result<Losses, TrainError> {
         let gradients = self.adam.all_gradients();
         let (mut sum, mut losses) = (PassSum::new(self.devices), Vec::new());
+        let mut work = StepWork::begin(batches);
         let passes: Vec<usize> = with_targets(batches).collect();
         for round in passes.chunks(self.devices.count()) {
             let loss = match round.get(self.devices.rank()) {
-                Some(&i) => self.pass(batches, i, step, scale, |pass| pass.backward())??,
+                Some(&i) => {
+                    self.pass(batches, i, step, scale, |pass| pass.backward_observed(&mut work))??
+                }
                 None => Tensor::from(0.0),
             };
             let of_round = self.devices.gather_numbers(loss.double_value(&[]))?;
             losses.extend(round.iter().copied().zip(of_round.into_iter().map(Tensor::from)));
+            round.iter().for_each(|&i| work.pass_done(&batches[i]));
             sum.add(gradients, round.len())?;
             self.adam.zero_gradients();
         }

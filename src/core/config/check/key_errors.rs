@@ -67,7 +67,19 @@ impl<'a> Checker<'a> {
     fn suggestion(&self, key: &str, table: &[String]) -> Suggestion {
         let here = self.keys.table(table, self.document);
         let names: Vec<&str> = here.iter().map(|(key, _)| *key).collect();
-        suggest(self.keys, table, &names, key)
+        let found = suggest(self.keys, table, &names, key);
+        let Suggestion::SameTable(keys) = &found else { return found };
+        // A key of the same table that takes such a value, where the first suggestion does not.
+        let value = keys::value(&below(table, key), self.document).unwrap_or(&Value::Null);
+        let takes =
+            |name: &str| here.iter().any(|(key, node)| *key == name && keys::takes(node, value));
+        if keys.iter().any(|key| takes(key)) {
+            return found;
+        }
+        match nearest(&plain(key), names.iter().copied().filter(|name| takes(name))) {
+            near if near.is_empty() => found,
+            near => Suggestion::SameTable(near),
+        }
     }
 
     fn unknown(&self, key: &str, table: &[String], written: &WrittenValue) -> Diagnostic {
@@ -316,6 +328,16 @@ mod tests {
 
     fn shown(text: &str) -> String {
         only_error(text, &Overrides::default())
+    }
+
+    #[test]
+    fn a_suggested_key_takes_the_kind_of_the_value() {
+        let first = |value: &str| {
+            let shown = shown(&format!("{MINIMAL}\n[hardware]\ndevice = {value}\n"));
+            shown.lines().find(|line| line.contains("did you mean")).unwrap_or_default().to_owned()
+        };
+        assert!(first("2").ends_with("did you mean `devices`?"), "{}", first("2"));
+        assert!(first("\"cpu\"").ends_with("did you mean `accelerator`?"));
     }
 
     #[test]

@@ -274,6 +274,24 @@ pub(in crate::config) fn types(node: &Value) -> Vec<&str> {
     }
 }
 
+/// Whether the key takes values of the kind of `value`.
+pub(in crate::config) fn takes(node: &Value, value: &Value) -> bool {
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    let kinds = types(node);
+    if kinds.is_empty() {
+        return kind == "string"; // a choice of words
+    }
+    kinds.contains(&kind) || (kind == "integer" && kinds.contains(&"number"))
+}
+
 /// A valid value: the default, or an example.
 pub(in crate::config) fn example(node: &Value) -> Option<&Value> {
     node.get("default")

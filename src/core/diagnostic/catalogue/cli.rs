@@ -92,7 +92,13 @@ catalogue! {
     IS_STATE_ALREADY[ST0215]:
         "`{source}` is a state file: it holds initial states and no model",
         "`{source}` 是 state 文件：只有初始 state，没有模型";
-    WRITE_TO_PTH_OR_ST: "pass `--to pth` or `--to st` alone", "只用 `--to pth` 或 `--to st`";
+    WRITE_TO_PTH_OR_ST: "pass `--to pth` or `--to st`, without `--without-states`", "用 `--to pth` 或 `--to st`，不加 `--without-states`";
+    DASH_IS_A_NAME[ST0206]: "`--out -` would write a file named `-`", "`--out -` 会写出名为 `-` 的文件";
+    STDOUT_IS_A_FILE:
+        "pass `--out FILE`; standard output is `/dev/stdout`",
+        "请写 `--out FILE`；标准输出是 `/dev/stdout`";
+    OUT_IS_NO_FOLDER[ST0206]: "`{out}` is a file, expected a folder", "`{out}` 是文件，应为目录";
+    NAME_A_FOLDER: "pass a folder, new or existing: `--out FOLDER`", "请写新的或已有的目录：`--out FOLDER`";
     OPTION_OF_OTHER_FORMS[ST0216]:
         "`{option}` does not apply to `--to {form}`",
         "`{option}` 不适用于 `--to {form}`";

@@ -18,6 +18,9 @@ catalogue! {
     INIT_WITH_DATA:
         "these are documents: `statetune init --data {path:sh}` writes an experiment file that uses them",
         "这是文档：`statetune init --data {path:sh}` 会写出使用它的实验文件";
+    INIT_WITH_HUB_FILE:
+        "for weights of a Hugging Face repository, name the file: `statetune init --model hf://{repo}/FILE.pth`",
+        "若是 Hugging Face 仓库中的权重，请写出文件：`statetune init --model hf://{repo}/FILE.pth`";
     EXPERIMENT_IS: "the experiment file is `{files}`", "实验文件是 `{files}`";
     EXPERIMENTS_ARE: "experiment files here: {files}", "此处的实验文件：{files}";
     KEY_IS: "`{key}` is {expected}", "`{key}` 应为{expected}";

@@ -98,6 +98,10 @@ catalogue! {
     ADDRESS_SPACE_LIMIT[ST5005]:
         "out of memory: `ulimit -v` allows {limit}, and libtorch alone needs {needed}",
         "内存不足：`ulimit -v` 允许 {limit}，而仅 libtorch 就需要 {needed}";
+    STACK_LIMIT[ST5005]:
+        "out of memory: `ulimit -s` allows a stack of {limit}, and statetune needs {needed}",
+        "内存不足：`ulimit -s` 只允许 {limit} 的栈，而 statetune 需要 {needed}";
+    RAISE_STACK_LIMIT: "raise the limit, as with `ulimit -s 8192`", "请提高限制，例如 `ulimit -s 8192`";
     RAISE_LIMIT: "raise the limit, as with `ulimit -v unlimited`", "请提高限制，例如 `ulimit -v unlimited`";
     STATES_UNRELATED:
         "states of different base models cannot be combined or compared",
@@ -122,6 +126,10 @@ catalogue! {
     RUN_NEEDS_MEMORY[ST5001]:
         "the run needs about {needed}, but {device} has {free} free",
         "运行约需 {needed}，但{device}只有 {free} 可用";
+    DEVICES_ARE_PROCESSES:
+        "each of the {count} devices on this machine is a process that needs {each}",
+        "此机器上的 {count} 个设备各是一个进程，每个需要 {each}";
+    LOWER_DEVICES: "lower `hardware.devices`", "请减小 `hardware.devices`";
     MICRO_BATCH_POSITIONS:
         "a micro-batch has up to {rows} x {longest} positions, {chunk} of them with logits at a time",
         "一个 micro-batch 最多有 {rows} x {longest} 个位置，同时计算 logits 的有 {chunk} 个";

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use statetune_core::exit::ExitCode;
+use statetune_core::work::Work;
 use tch::{Device, Tensor};
 
 use super::native::{Gloo, Meeting};
@@ -81,6 +82,7 @@ impl Group {
         let Place { rank, count, .. } = self.place;
         self.meeting.set(&here(rank), "")?;
         let started = Instant::now();
+        let mut waiting = Work::begin("waiting for devices", count as u64);
         loop {
             let mut missing = Vec::new();
             for other in 0..count {
@@ -98,8 +100,10 @@ impl Group {
                 let secs = self.timeout.as_secs();
                 return Err(DevicesError::Missing { ranks: missing, count, secs });
             }
+            waiting.set((count - missing.len()) as u64);
             sleep(LOOK);
         }
+        drop(waiting);
         let gloo = Gloo::open(&self.meeting, (rank, count), &self.own_address(), self.timeout);
         let _ = self.gloo.set(gloo.map_err(|error| self.reason(error))?);
         Ok(())
@@ -265,6 +269,7 @@ fn is_free(port: u16) -> Result<(), DevicesError> {
 /// Waits until the place at which the devices meet accepts connections.
 fn reach(place: &Place, timeout: Duration) -> Result<(), DevicesError> {
     let started = Instant::now();
+    let mut waiting = Work::begin("waiting for device 0", 0);
     loop {
         let addresses = (&*place.host, place.port).to_socket_addrs();
         let mut addresses = addresses.into_iter().flatten();
@@ -275,6 +280,7 @@ fn reach(place: &Place, timeout: Duration) -> Result<(), DevicesError> {
             let address = format!("{}:{}", place.host, place.port);
             return Err(DevicesError::Unreachable { address, secs: timeout.as_secs() });
         }
+        waiting.advance(0);
         sleep(LOOK);
     }
 }

@@ -56,6 +56,8 @@ impl Place {
     pub fn of_environment(
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Option<Place>, DevicesError> {
+        // An empty variable is one that is not set.
+        let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
         let is_set = |name: &str| variable(name).is_some();
         let text = |name: &str| {
             variable(name).ok_or_else(|| DevicesError::Environment(msg!(VARIABLE_MISSING, name)))
@@ -268,6 +270,10 @@ mod tests {
         for (variables, expected) in [
             (
                 &[("RANK", "1"), ("WORLD_SIZE", "2")][..],
+                "this process is one of several devices, but `MASTER_ADDR` is not set",
+            ),
+            (
+                &[("RANK", "1"), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "")],
                 "this process is one of several devices, but `MASTER_ADDR` is not set",
             ),
             (&[("RANK", "x"), ("WORLD_SIZE", "2")], "`RANK` is `x`, which is not a valid number"),
