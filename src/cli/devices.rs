@@ -18,7 +18,7 @@ use statetune_core::words::{gib, grouped, size};
 use statetune_engine::RunError;
 use statetune_engine::kernels::{available_bytes, cores_of_machine, limit_threads, most_threads};
 use statetune_engine::run::{end, follow};
-use statetune_engine::train::{DevicesError, Group, Launcher, Place, Processes};
+use statetune_engine::train::{DevicesError, Group, Launcher, Place, Processes, exchange_time};
 
 use tch::Device;
 
@@ -66,12 +66,20 @@ pub(super) fn meet(
     allow_oom: bool,
 ) -> Result<Option<Group>, RunError> {
     let Some(place) = place(plan, launched)? else { return Ok(None) };
-    share_threads(&place);
-    let starts = place.launcher == Launcher::Own;
-    if starts && !allow_oom {
+    if place.launcher == Launcher::Own && !allow_oom {
         check_memory(place.count as u64)?;
     }
-    let (mut group, port) = Group::meet(place, plan.train.devices.timeout, stop::asked())?;
+    Ok(Some(meet_at(place, plan.train.devices.timeout)?))
+}
+
+/// Meets the other devices within `timeout`, after starting them where no launcher did.
+///
+/// # Errors
+/// Devices that do not come.
+fn meet_at(place: Place, timeout: Duration) -> Result<Group, DevicesError> {
+    share_threads(&place);
+    let starts = place.launcher == Launcher::Own && place.rank == 0;
+    let (mut group, port) = Group::meet(place, timeout, stop::asked())?;
     let connected = || -> Result<(), DevicesError> {
         if starts {
             let started = start(group.place(), port);
@@ -83,8 +91,33 @@ pub(super) fn meet(
     if let Err(error) = &connected {
         group.fail(error.exit_code());
     }
-    connected?;
-    Ok(Some(group))
+    connected.map(|()| group)
+}
+
+/// Times the exchange of gradients between devices, for each of these counts of numbers: those of a launcher, or else `count` on this machine.
+/// `None` in the processes of devices other than the first.
+///
+/// # Errors
+/// Devices that do not come, or are lost.
+pub(super) fn exchange_times(
+    count: usize,
+    launched: Option<Place>,
+    numbers: &[i64],
+) -> Result<Option<Vec<Duration>>, DevicesError> {
+    const TIMEOUT: Duration = Duration::from_secs(60);
+    let place = launched.unwrap_or_else(|| Place::first_of(count));
+    let is_ours = place.launcher == Launcher::Own && place.rank > 0;
+    if is_ours && !ends_with_parent() {
+        return Ok(None);
+    }
+    let group = meet_at(place, TIMEOUT)?;
+    let times = numbers.iter().map(|&numbers| exchange_time(&group, numbers)).collect();
+    let times: Result<Vec<Duration>, DevicesError> = times;
+    let is_first = group.place().rank == 0;
+    if times.is_ok() && is_first {
+        group.end();
+    }
+    times.map(|times| is_first.then_some(times))
 }
 
 /// Refuses to start so many processes that the programs alone take more memory than is free.

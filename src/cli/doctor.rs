@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Value, json};
+use statetune_core::arch::Preset;
 use statetune_core::config::schema_text;
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
@@ -16,8 +17,9 @@ use statetune_engine::kernels::{
 };
 use tch::Device;
 
+use super::begin::fail;
 use super::table::table;
-use super::{Color, Format, say, show, threads};
+use super::{Color, Format, devices, say, show, threads};
 
 #[derive(Args, Debug)]
 pub(super) struct DoctorArgs {
@@ -27,6 +29,11 @@ pub(super) struct DoctorArgs {
     /// Folder whose disk and schema are checked.
     #[arg(long, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
+    /// Instead of that, measure how fast devices exchange gradients: those of a launcher such as torchrun, or else this many
+    /// processes on this machine.
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "2", conflicts_with = "dir")]
+    #[arg(value_parser = clap::value_parser!(u16).range(2..=1024))]
+    devices: Option<u16>,
 }
 
 /// One line of the result.
@@ -45,6 +52,9 @@ impl Finding {
 }
 
 pub(super) fn doctor(args: &DoctorArgs, color: Color) -> ExitCode {
+    if let Some(count) = args.devices {
+        return exchanges(count, args.format, color);
+    }
     let gpu = find_gpu();
     let devices =
         [Some((Device::Cpu, Op::Cpu)), gpu.is_ok().then_some((Device::Cuda(0), Op::Cuda))];
@@ -63,6 +73,64 @@ pub(super) fn doctor(args: &DoctorArgs, color: Color) -> ExitCode {
         show(fault, color);
     }
     exit_code(&findings)
+}
+
+/// The published models of which the exchange is measured.
+const MEASURED: [&str; 3] = ["rwkv7-0.1b", "rwkv7-1.5b", "rwkv7-7b"];
+/// The share of its speed that a device should keep, of what devices without an exchange have.
+const EFFICIENCY: f64 = 0.95;
+
+/// Measures the exchange of the gradients of all initial states, and says what several devices bring.
+fn exchanges(count: u16, format: Format, color: Color) -> ExitCode {
+    let launched = match devices::launched(color) {
+        Ok(launched) => launched,
+        Err(code) => return code,
+    };
+    let count = launched.as_ref().map_or(count.into(), |place| place.count);
+    let models = Preset::all().filter(|preset| MEASURED.contains(&preset.name));
+    let models: Vec<_> = models.map(|preset| (preset.name, preset.state_parameters())).collect();
+    let numbers: Vec<i64> = models.iter().map(|(_, numbers)| *numbers).collect();
+    let times = match devices::exchange_times(count, launched, &numbers) {
+        Ok(Some(times)) => times,
+        Ok(None) => return ExitCode::Ok,
+        Err(error) => return fail(&error.into(), color),
+    };
+    let mut rows = table(&["model", "states", "exchange", "worth it for passes of"]);
+    let mut findings = Vec::new();
+    for ((name, numbers), time) in models.iter().zip(times) {
+        let (bytes, secs) = (numbers.unsigned_abs() * 4, time.as_secs_f64());
+        // With a pass of p seconds, a device keeps p / (p + exchange) of its speed.
+        let worth = secs * EFFICIENCY / (1.0 - EFFICIENCY);
+        rows.add_row([
+            *name,
+            &size(bytes),
+            &seconds(secs),
+            &format!("{} or longer", seconds(worth)),
+        ]);
+        findings.push(json!({
+            "model": name,
+            "devices": count,
+            "bytes": bytes,
+            "secs": secs,
+            "pass_secs_of_95_percent": worth,
+        }));
+    }
+    match format {
+        Format::Human => {
+            say(rows);
+            let speed = EFFICIENCY * count as f64;
+            say(format_args!(
+                "With such passes {count} devices are at least {speed:.2} times as fast as one."
+            ));
+        }
+        Format::Json => say(json!({ "schema": "statetune.exchange/1", "exchanges": findings })),
+    }
+    ExitCode::Ok
+}
+
+/// A short time with its unit.
+fn seconds(secs: f64) -> String {
+    if secs < 1.0 { format!("{:.1} ms", secs * 1e3) } else { format!("{secs:.1} s") }
 }
 
 fn report(findings: &[Finding], format: Format) {

@@ -493,6 +493,31 @@ fn devices_with_other_inputs_are_refused() {
 }
 
 #[test]
+fn doctor_measures_the_exchange_between_devices() {
+    let output = Case::new().statetune(&["doctor", "--devices", "3", "--format", "json"]);
+    output.is_done();
+    let report: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
+    let exchanges = report["exchanges"].as_array().expect("a list");
+    let bytes: Vec<_> = exchanges.iter().map(|one| one["bytes"].as_u64()).collect();
+    // Layers, heads, and 64 x 64 float32 numbers a head: 0.1B, 1.5B, 7B.
+    let states = [12 * 12, 24 * 32, 32 * 64].map(|heads| Some(heads * 64 * 64 * 4));
+    assert_eq!(bytes, states);
+    for found in exchanges {
+        let number = |key: &str| found[key].as_f64().expect("a number");
+        assert!(number("secs") > 0.0 && number("devices") == 3.0, "{found}");
+        // A pass of 19 exchanges takes 95 % of its time with them.
+        assert!((number("pass_secs_of_95_percent") / number("secs") - 19.0).abs() < 1e-9);
+    }
+    let text = Case::new().statetune(&["doctor", "--devices"]);
+    text.is_done();
+    let columns = ["rwkv7-7b", "32.0 MiB", "or longer"];
+    let is_row = |line: &str| columns.iter().all(|column| line.contains(column));
+    assert!(text.stdout.lines().any(is_row), "{text:?}");
+    let last = "With such passes 2 devices are at least 1.90 times as fast as one.\n";
+    assert!(text.stdout.ends_with(last), "{text:?}");
+}
+
+#[test]
 fn numbers_of_devices_that_do_not_fit_are_refused() {
     let case = Case::new();
     let nodes = case.statetune(&["run", STATE, "--set", "hardware.num_nodes=2"]);

@@ -35,9 +35,18 @@ impl Preset {
 
     /// Elements of all tensors.
     pub fn parameters(&self) -> i64 {
+        self.shape().parameters()
+    }
+
+    /// Elements of all initial WKV states.
+    pub fn state_parameters(&self) -> i64 {
+        self.shape().state_parameters()
+    }
+
+    fn shape(&self) -> Shape {
         let [n_layer, n_embd, vocab_size] =
             [self.n_layer, self.n_embd, Preset::VOCAB_SIZE].map(i64::from);
-        Shape::for_scratch(self.version, n_layer, n_embd, vocab_size).parameters()
+        Shape::for_scratch(self.version, n_layer, n_embd, vocab_size)
     }
 
     /// `0.1` of `rwkv7-0.1b`.

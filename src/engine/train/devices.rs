@@ -6,6 +6,7 @@
 //! the same bits.
 
 mod error;
+mod exchange_time;
 mod group;
 mod native;
 mod passes;
@@ -14,6 +15,7 @@ mod processes;
 mod transport;
 
 pub use error::DevicesError;
+pub use exchange_time::exchange_time;
 pub use group::Group;
 pub use passes::PassSum;
 pub use place::{Launcher, Place};

@@ -28,7 +28,9 @@ pub use batch::BatchTensors;
 pub use checkpoint::{
     digest_values, restore, restore_values, save as save_checkpoint, write_values,
 };
-pub use devices::{Devices, DevicesError, Group, Launcher, PassSum, Place, Processes, Single};
+pub use devices::{
+    Devices, DevicesError, Group, Launcher, PassSum, Place, Processes, Single, exchange_time,
+};
 pub use error::TrainError;
 pub use fit::{StepDone, fit};
 pub use kl::{Divergence, Lesson, kl_loss, kl_losses};

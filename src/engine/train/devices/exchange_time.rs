@@ -1,0 +1,31 @@
+//! How long devices exchange the gradients of a pass.
+
+use std::time::{Duration, Instant};
+
+use tch::{Device, Kind, Tensor};
+
+use super::{Devices, DevicesError, PassSum};
+
+/// Repetitions, of which the median counts; one more before them is not timed.
+const REPETITIONS: usize = 7;
+
+/// The time in which `devices` add up gradients of `numbers` float32 numbers, one pass each. All devices make this call.
+///
+/// # Errors
+/// A device that is gone or failed.
+pub fn exchange_time(devices: &dyn Devices, numbers: i64) -> Result<Duration, DevicesError> {
+    let gradients = Tensor::zeros([numbers], (Kind::Float, Device::Cpu));
+    let mut times = Vec::with_capacity(REPETITIONS);
+    for repetition in 0..=REPETITIONS {
+        devices.gather_numbers(0.0)?; // all begin together
+        let started = Instant::now();
+        let mut sum = PassSum::new(devices);
+        sum.add(&gradients, devices.count())?;
+        sum.finish(&gradients)?;
+        if repetition > 0 {
+            times.push(started.elapsed());
+        }
+    }
+    times.sort();
+    Ok(times[REPETITIONS / 2])
+}
