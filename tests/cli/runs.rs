@@ -471,8 +471,10 @@ fn an_unfinished_run_of_the_same_identity_is_resumed() {
 /// Every record that a run writes is what its schema says, and has no key that the schema does not know.
 #[test]
 fn records_fit_their_schemas() {
-    let case =
-        Case::new().with(STATE, "[log]", "[[sample.probe]]\nname = \"e\"\nregex = \"e\"\n\n[log]");
+    let tables =
+        "[[sample.probe]]\nname = \"e\"\nregex = \"e\"\n\n[eval]\nsuites = [\"s.jsonl\"]\n\n[log]";
+    let item = "{\"question\": \"a?\", \"answer\": 1}\n";
+    let case = Case::new().with(STATE, "[log]", tables).having("s.jsonl", item);
     case.statetune(&["run", STATE, "--set", "eval.patience=9"]).is_done();
     case.statetune(&["resume", "latest", "--set", "train.epoch_count=3"]).is_done();
     case.statetune(&["data", "show", "--run", "latest", "--worst", "1"]).is_done();
@@ -483,6 +485,7 @@ fn records_fit_their_schemas() {
         ("times", case.lines(run.join("times.jsonl"))),
         ("ledger", case.lines(run.join("ledger.jsonl"))),
         ("val_losses", case.lines(run.join("val_losses.jsonl"))),
+        ("suites", case.lines(run.join("suites.jsonl"))),
         ("events", case.lines(run.join("events.jsonl"))),
         ("run", vec![case.json(run.join("status.json"))]),
     ] {

@@ -73,7 +73,7 @@ in brackets: 95 % intervals by bootstrap over items, 2,000 draws
     let found: Value = serde_json::from_str(&output.is_done().stdout).expect("JSON");
     let names: Vec<&str> =
         found["metrics"].as_object().expect("metrics").keys().map(String::as_str).collect();
-    assert_eq!(names, ["cloze.acc", "cloze.perplexity", "written.exact_match"]);
+    assert_eq!(names, ["written.exact_match", "cloze.acc", "cloze.perplexity"]);
     assert_eq!(found["schema"], "statetune.suites/1");
     assert_eq!(found["suites"][0]["items"], 2);
     assert_eq!(found["suites"][0]["form"], "rwkv-qa");
@@ -210,7 +210,10 @@ fn a_run_measures_its_suites_at_every_evaluation() {
     let last = evals[2]["suites"]["texts"]["bits_per_byte"].as_f64().expect("bits");
     let now = again["metrics"]["texts.bits_per_byte"].as_f64().expect("bits");
     assert!((last - now).abs() < 0.05, "the state is exported in bf16: {last}, {now}");
-    // Where runs are listed and compared.
+    // Where runs are shown, listed and compared.
+    let show = case.statetune(&["runs", "show", "latest"]);
+    let line = "suite choice acc, n = 3: # [#, #] -> # [#, #] after step 4\n";
+    assert!(normal(&show.is_done().stdout).contains(line), "{show:?}");
     let list = case.statetune(&["runs", "ls"]);
     assert!(normal(&list.is_done().stdout).contains("choice acc #"), "{list:?}");
     assert!(list.stdout.contains("SUITE"), "{list:?}");

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 use statetune_core::records::{
-    Checkpoint, Lock, LockedFile, MostChanged, PastSettings, ReadRunError, RunDir, ValChange,
-    ValDocument, ValLosses,
+    Checkpoint, Lock, LockedFile, MostChanged, PastSettings, ReadRunError, RunDir, SuiteHistory,
+    ValChange, ValDocument, ValLosses,
 };
 use statetune_core::store::{StoredRun, disk_usage};
+use statetune_core::suite::Comparison;
 use statetune_core::words::{age, printable, size};
 
 use super::{Answer, Row, open, refused};
@@ -43,6 +44,7 @@ pub(super) fn show_run(args: &ShowArgs, runs_dir: &Path, color: Color) -> Answer
     let checkpoints = run.checkpoints();
     let exported_files = exported_files(&run);
     let val_losses = ValLosses::load(run.path()).map_err(unreadable)?;
+    let suites = SuiteHistory::load(run.path()).map_err(unreadable)?.comparisons();
     let best = row.record.best.map(|best| best.steps);
     let changed = val_losses.as_ref().and_then(|losses| losses.most_changed(best, DOCUMENTS));
     if args.format == Format::Json {
@@ -61,6 +63,7 @@ pub(super) fn show_run(args: &ShowArgs, runs_dir: &Path, color: Color) -> Answer
             "best_checkpoint": run.best_checkpoint(),
             "damaged_checkpoints": run.damaged_checkpoints(),
             "products": exported_files,
+            "suites": suites.iter().map(|(_, one)| one).collect::<Vec<_>>(),
             "validation_documents": changed.as_ref().map(documents_json),
         }));
         return Ok(());
@@ -68,6 +71,7 @@ pub(super) fn show_run(args: &ShowArgs, runs_dir: &Path, color: Color) -> Answer
     say(format_args!("run         {}", row.path.display()));
     status(&row);
     results(&row);
+    suite_lines(&suites);
     if let Some(changed) = &changed {
         documents(changed);
     }
@@ -155,6 +159,19 @@ fn results(row: &Row) {
             rate(probe.base),
             rate(probe.tuned)
         ));
+    }
+}
+
+/// The first metric of each suite, before training and now.
+fn suite_lines(suites: &[(u64, Comparison)]) {
+    for (steps, one) in suites {
+        for row in one.metrics.iter().take(1) {
+            let before = row.base.map_or("-".to_string(), |base| base.to_string());
+            say(format_args!(
+                "suite       {} {}, n = {}: {before} -> {} after step {steps}",
+                one.suite, row.metric, one.items, row.tuned
+            ));
+        }
     }
 }
 
