@@ -2,7 +2,7 @@
 
 STATETUNE = ./target/release/statetune
 
-.PHONY: help run build install dist test test-full lint bench libtorch cuda-tools base-data base schema
+.PHONY: help run build install dist wheel test test-full lint bench libtorch cuda-tools base-data base schema
 # Where `make install` puts the programs.
 PREFIX = $(HOME)/.local
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
@@ -20,9 +20,11 @@ run: build ## provision libtorch, build, and run the main job: emoji state tunin
 test: libtorch cuda-tools ## provision libtorch, build, and run all tests
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$(($$(nproc) + 1))} cargo test --release --workspace
 
-test-full: test bench ## the tests, those that take minutes too, and the benchmarks
+test-full: test bench dist wheel ## the tests, those that take minutes too, and the benchmarks
 	scripts/export_programs.sh
 	cargo test --release --workspace -- --ignored
+	scripts/install_elsewhere.sh
+	scripts/container.sh
 
 build: libtorch ## build ./target/release/statetune
 	cargo build --release
@@ -31,11 +33,17 @@ install: build ## install under PREFIX (~/.local): programs, libraries, manual p
 	scripts/install.sh "$(PREFIX)"
 
 dist: build ## pack the same as an archive with a checksum in target/dist/
-	rm -rf "$(DIST)" && mkdir -p "$(DIST)"
+	rm -rf "$(DIST)/$(ARCHIVE)"* && mkdir -p "$(DIST)"
 	STATETUNE_LINK=0 scripts/install.sh "$(DIST)/$(ARCHIVE)"
 	tar -C "$(DIST)" --owner=0 --group=0 --sort=name -czf "$(DIST)/$(ARCHIVE).tar.gz" "$(ARCHIVE)"
 	cd "$(DIST)" && sha256sum "$(ARCHIVE).tar.gz" > "$(ARCHIVE).tar.gz.sha256"
 	rm -rf "$(DIST)/$(ARCHIVE)"
+
+wheel: build ## pack the programs for pip in target/dist/, with the torch of pip for libtorch
+	rm -rf "$(DIST)"/*.whl "$(DIST)/wheel"
+	STATETUNE_LINK=1 scripts/install.sh "$(DIST)/wheel"
+	scripts/wheel.py "$(DIST)/wheel" "$(DIST)"
+	rm -rf "$(DIST)/wheel"
 
 lint: libtorch ## formatting, words, clippy and documentation, warnings denied
 	cargo fmt --all --check

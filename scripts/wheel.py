@@ -24,7 +24,8 @@ def printed(*command):
 def platform():
     """The tag of the oldest glibc that both programs start with."""
     versions = [printed("readelf", "--version-info", INSTALLED / "bin" / name) for name in PROGRAMS]
-    return f"manylinux_2_{max(map(int, re.findall(r'GLIBC_2[.](\d+)', ''.join(versions))))}_x86_64"
+    minor = max(map(int, re.findall(r"GLIBC_2[.](\d+)", "".join(versions))))
+    return f"manylinux_2_{minor}_x86_64"
 
 
 def metadata(version, torch):

@@ -14,7 +14,7 @@ const NEW: &str = "two/deep/renamed";
 /// The kind of the run that stopped at a loss of NaN.
 const INCIDENT: &str = "incident";
 /// Commands for every run.
-const OF_EVERY_RUN: [&str; 12] = [
+const OF_EVERY_RUN: [&str; 11] = [
     "config show RUN",
     "watch RUN --once",
     "report RUN --out OUT.html",
@@ -25,15 +25,15 @@ const OF_EVERY_RUN: [&str; 12] = [
     "runs pin RUN --off",
     "runs path RUN",
     "runs pack RUN",
-    "data show --worst 1 --run RUN",
     "incident ls RUN",
 ];
 /// Commands for a run with a checkpoint.
-const OF_TRAINED: [&str; 6] = [
+const OF_TRAINED: [&str; 7] = [
     "generate RUN --max-tokens 1",
     "chat RUN --max-tokens 1",
     "eval RUN",
     "score RUN --text data.jsonl",
+    "data show --worst 1 --run RUN",
     "verify RUN",
     "resume RUN --set train.epoch_count=3",
 ];
