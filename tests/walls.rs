@@ -32,9 +32,12 @@ const MAY_USE: [(&str, &str); 37] = [
     ("core/arch", "core/diagnostic core/tensorfile"),
     ("core/quant", "core/arch"),
     ("core/peft", "core/arch core/diagnostic"),
-    ("core/objective", "core/tagged"),
+    ("core/objective", "core/data core/tagged"),
     ("core/data", "core/diagnostic core/digest core/shell core/words core/work"),
-    ("core/records", "core/data core/diagnostic core/digest core/tensorfile core/work"),
+    (
+        "core/records",
+        "core/data core/diagnostic core/digest core/objective core/tensorfile core/work",
+    ),
     (
         "core/config",
         "core/arch core/data core/diagnostic core/hub core/lang core/lr_curve core/objective core/peft core/records \
@@ -43,7 +46,7 @@ const MAY_USE: [(&str, &str); 37] = [
     ("core/resolved_settings", "core/config core/diagnostic core/records"),
     (
         "core/store",
-        "core/config core/diagnostic core/digest core/records core/resolved_settings core/tensorfile",
+        "core/config core/diagnostic core/digest core/objective core/records core/resolved_settings core/tensorfile",
     ),
     (
         "core/plan",
@@ -58,8 +61,8 @@ const MAY_USE: [(&str, &str); 37] = [
     ("core/import", "core/diagnostic core/shell core/words"),
     (
         "core/look",
-        "core/arch core/data core/diagnostic core/digest core/plan core/records core/resolved_settings core/shell \
-         core/store core/words",
+        "core/arch core/data core/diagnostic core/digest core/objective core/plan core/records core/resolved_settings \
+         core/shell core/store core/words",
     ),
     ("engine/tensors", "core/plan core/tensorfile"),
     ("engine/kernels", "core/arch core/diagnostic core/digest"),
@@ -77,8 +80,8 @@ const MAY_USE: [(&str, &str); 37] = [
     ),
     (
         "engine/train",
-        "core/data core/diagnostic core/exit core/forecast core/plan core/records core/tensorfile engine/kernels \
-         engine/model engine/optim engine/peft",
+        "core/data core/diagnostic core/exit core/forecast core/objective core/plan core/records core/tensorfile \
+         engine/kernels engine/model engine/optim engine/peft",
     ),
     ("engine/library_fault", ""),
     (
@@ -93,7 +96,7 @@ const MAY_USE: [(&str, &str); 37] = [
     ),
     (
         "engine/run",
-        "core/arch core/data core/diagnostic core/digest core/exit core/forecast core/peft core/plan core/rate_search \
+        "core/arch core/data core/diagnostic core/digest core/exit core/forecast core/objective core/peft core/plan core/rate_search \
          core/records core/resolved_settings core/shell core/store core/tensorfile core/words core/work engine/error \
          engine/exports engine/inference \
          engine/kernels engine/model engine/optim engine/peft engine/quant engine/tensors engine/train",

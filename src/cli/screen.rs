@@ -129,7 +129,7 @@ impl Screen {
                     }
                 }
             }
-            Event::Eval { steps, epochs, val_loss, counts, .. } => {
+            Event::Eval { steps, epochs, val_loss, rewards, counts, .. } => {
                 self.counted.clone_from(counts);
                 let when = match epochs {
                     _ if !steps.is_multiple_of(self.epoch_steps) => format!("after step {steps}"),
@@ -140,6 +140,9 @@ impl Screen {
                 if let Some(val_loss) = val_loss {
                     self.progress.val.add(*val_loss);
                     self.line(&format!("validation loss {val_loss:.4} {when}"));
+                }
+                if let Some(rewards) = rewards {
+                    self.line(&format!("{rewards} {when}"));
                 }
                 for probe in counts {
                     // Before training the rate is that of the base model.

@@ -1,9 +1,8 @@
 //! Forward and backward of one micro-batch: at once, or in chunks of tokens.
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::Pass;
-use super::chunks::losses;
 use super::cut::Cut;
 use super::part::{Observer, Part, Unobserved};
 use crate::kernels::KernelError;
@@ -15,10 +14,9 @@ impl Pass<'_> {
     /// # Errors
     /// Errors of the model's recurrence.
     pub fn backward(&self) -> Result<Tensor, KernelError> {
-        let weights = self.weights()?;
         match Cut::of_pass(self) {
-            Some(cut) => cut.backward(self, weights.as_ref(), &mut Unobserved),
-            None => self.whole(weights.as_ref()).backward(),
+            Some(cut) => cut.backward(self, &mut Unobserved),
+            None => self.whole().backward(),
         }
     }
 
@@ -27,36 +25,15 @@ impl Pass<'_> {
         &self,
         observer: &mut O,
     ) -> Result<Tensor, O::Stop> {
-        let weights = self.weights()?;
         match Cut::of_pass(self) {
-            Some(cut) => cut.backward(self, weights.as_ref(), observer),
-            None => self.whole(weights.as_ref()).backward_by_blocks(observer, true),
+            Some(cut) => cut.backward(self, observer),
+            None => self.whole().backward_by_blocks(observer, true),
         }
     }
 
     /// The whole micro-batch at once.
-    fn whole<'a>(&'a self, weights: Option<&'a Tensor>) -> Part<'a> {
-        let Pass { model, start, batch, options, scale, .. } = *self;
+    fn whole(&self) -> Part<'_> {
+        let Pass { model, start, batch, weights, options, scale } = *self;
         Part { model: model.whole, before: start, batch, weights, d_after: None, options, scale }
-    }
-
-    /// The weights of the targets, after the first pass where the objective needs one.
-    fn weights(&self) -> Result<Option<Tensor>, KernelError> {
-        let log_probs = match self.objective.needs_log_probs() {
-            true => Some(self.row_log_probs()?),
-            false => None,
-        };
-        Ok(self.objective.weights(self.batch, log_probs.as_ref()))
-    }
-
-    /// For each row the sum of `log p(target)` over its targets: (B) float64, in nats.
-    fn row_log_probs(&self) -> Result<Tensor, KernelError> {
-        let _guard = tch::no_grad_guard();
-        let Pass { model, start, batch, options, .. } = *self;
-        let [rows, tokens] = batch.inputs.size()[..] else { unreachable!("inputs have two axes") };
-        let losses = losses(model, start, batch, options.loss())?;
-        let row = batch.target_positions.floor_divide_scalar(tokens);
-        let zeros = Tensor::zeros([rows], (Kind::Double, losses.device()));
-        Ok(zeros.index_add(0, &row, &losses.neg()))
     }
 }

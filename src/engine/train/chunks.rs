@@ -20,8 +20,6 @@ use crate::model::State;
 /// Forward and backward of the chunks of some rows.
 struct Walk<'a> {
     pass: &'a Pass<'a>,
-    /// The weight of each target of the micro-batch; absent: 1.
-    weights: Option<&'a Tensor>,
     chunks: &'a [Chunk],
     /// What the rows start from.
     start: State,
@@ -72,21 +70,20 @@ impl Cut {
         Cut::longer_than(pass.options.chunks.map(|chunks| chunks.tokens), pass.batch)
     }
 
-    /// [`Pass::backward`] of `pass`, whose micro-batch this is, with the `weights` of its targets.
+    /// [`Pass::backward`] of `pass`, whose micro-batch this is.
     ///
     /// # Errors
     /// Errors of the model's recurrence, and of the observer.
     pub(super) fn backward<O: Observer>(
         &self,
         pass: &Pass<'_>,
-        weights: Option<&Tensor>,
         observer: &mut O,
     ) -> Result<Tensor, O::Stop> {
         let mut loss = Tensor::zeros([], (Kind::Double, pass.batch.targets.device()));
         for Rows { first, count, chunks } in &self.rows {
             let start = pass.start.narrow(*first, *count);
             let kept = chunks.iter().map(|_| None).collect();
-            let mut walk = Walk { pass, weights, chunks, start, kept };
+            let mut walk = Walk { pass, chunks, start, kept };
             walk.forward(*first, observer)?;
             loss += walk.backward(*first, observer)?;
         }
@@ -130,7 +127,7 @@ impl Walk<'_> {
         let last = chunks.len().saturating_sub(1);
         for (i, chunk) in chunks.iter().enumerate().rev() {
             let before = self.before(i)?;
-            let weights = self.weights.map(|weights| weights.index_select(0, &chunk.targets));
+            let weights = self.pass.weights.map(|weights| weights.index_select(0, &chunk.targets));
             chunk.enter(first_row, observer);
             loss += self.pass.model.of_chunk(chunk.number, |model| {
                 let Pass { options, scale, .. } = *self.pass;
