@@ -33,10 +33,13 @@ const MAY_USE: [(&str, &str); 38] = [
     ("core/arch", "core/diagnostic core/tensorfile"),
     ("core/quant", "core/arch"),
     ("core/peft", "core/arch core/diagnostic"),
-    ("core/objective", "core/tagged"),
+    ("core/objective", "core/data core/tagged"),
     ("core/data", "core/diagnostic core/digest core/shell core/words core/work"),
     ("core/suite", "core/data core/diagnostic core/digest"),
-    ("core/records", "core/data core/diagnostic core/digest core/suite core/tensorfile core/work"),
+    (
+        "core/records",
+        "core/data core/diagnostic core/digest core/objective core/suite core/tensorfile core/work",
+    ),
     (
         "core/config",
         "core/arch core/data core/diagnostic core/hub core/lang core/lr_curve core/objective core/peft core/records \
@@ -45,7 +48,7 @@ const MAY_USE: [(&str, &str); 38] = [
     ("core/resolved_settings", "core/config core/diagnostic core/records"),
     (
         "core/store",
-        "core/config core/diagnostic core/digest core/records core/resolved_settings core/tensorfile",
+        "core/config core/diagnostic core/digest core/objective core/records core/resolved_settings core/tensorfile",
     ),
     (
         "core/plan",
@@ -60,8 +63,8 @@ const MAY_USE: [(&str, &str); 38] = [
     ("core/import", "core/diagnostic core/shell core/words"),
     (
         "core/look",
-        "core/arch core/data core/diagnostic core/digest core/plan core/records core/resolved_settings core/shell \
-         core/store core/suite core/words",
+        "core/arch core/data core/diagnostic core/digest core/objective core/plan core/records core/resolved_settings \
+         core/shell core/store core/suite core/words",
     ),
     ("engine/tensors", "core/plan core/tensorfile"),
     ("engine/kernels", "core/arch core/diagnostic core/digest"),
@@ -79,8 +82,8 @@ const MAY_USE: [(&str, &str); 38] = [
     ),
     (
         "engine/train",
-        "core/data core/diagnostic core/exit core/forecast core/plan core/records core/tensorfile engine/kernels \
-         engine/model engine/optim engine/peft",
+        "core/data core/diagnostic core/exit core/forecast core/objective core/plan core/records core/tensorfile \
+         engine/kernels engine/model engine/optim engine/peft",
     ),
     ("engine/library_fault", ""),
     (
@@ -95,7 +98,7 @@ const MAY_USE: [(&str, &str); 38] = [
     ),
     (
         "engine/run",
-        "core/arch core/data core/diagnostic core/digest core/exit core/forecast core/peft core/plan core/rate_search \
+        "core/arch core/data core/diagnostic core/digest core/exit core/forecast core/objective core/peft core/plan core/rate_search \
          core/records core/resolved_settings core/shell core/store core/suite core/tensorfile core/words core/work engine/error \
          engine/exports engine/inference \
          engine/kernels engine/model engine/optim engine/peft engine/quant engine/tensors engine/train",

@@ -255,6 +255,13 @@ impl EvalArgs {
     /// The tokenised documents.
     fn data(&self, what: &Measured, loaded: &LoadedModel) -> Result<EvalData, RunError> {
         let (options, tuned) = (self.options(what)?, &what.tuned);
+        let of_run = tuned.plan().filter(|_| self.file.is_none());
+        if let Some(plan) = what.experiment.as_ref().or(of_run)
+            && let Some(refusal) = plan.refuses_imitation("eval")
+        {
+            let refusal = refusal.help(msg!(EVAL_OTHER_DOCUMENTS));
+            return Err(RunError::Contradiction(Box::new(refusal)));
+        }
         if let Some(plan) = &what.experiment {
             return EvalData::of_run(prepare_sources(plan, &loaded.tokenizer)?, options);
         }

@@ -26,11 +26,14 @@ pub(super) fn of(event: &Event, epoch_steps: u64) -> Vec<Value> {
         }
         Event::Rollback { steps, .. } => vec![object("resume", json!({ "steps": steps }))],
         Event::Interval(metrics) => vec![object("interval", interval(metrics))],
-        Event::Eval { steps, epochs, val_loss, counts, .. } => {
+        Event::Eval { steps, epochs, val_loss, rewards, counts, .. } => {
             let epochs = steps.is_multiple_of(epoch_steps).then_some(epochs);
-            let details = json!({
+            let mut details = json!({
                 "steps": steps, "epochs": epochs, "val_loss": val_loss, "probes": rates(counts),
             });
+            if let Some(rewards) = rewards {
+                details["rewards"] = json!(rewards);
+            }
             vec![object("eval", details)]
         }
         Event::Sampling { moment } => vec![object("sample", json!({ "moment": moment }))],
@@ -86,7 +89,7 @@ fn of_summary(summary: &Summary) -> Value {
     let probe =
         |one: &ProbeRate| (one.name.clone(), json!({ "base": one.base, "tuned": one.tuned }));
     let probes: Map<String, Value> = summary.probes.iter().map(probe).collect();
-    json!({
+    let mut object = json!({
         "schema": RESULT,
         "status": "done",
         "run": summary.run,
@@ -98,7 +101,11 @@ fn of_summary(summary: &Summary) -> Value {
         "train_secs": summary.train_secs,
         "peak_gpu_bytes": summary.peak_gpu.map(|peak| peak.allocated),
         "peak_gpu_reserved_bytes": summary.peak_gpu.map(|peak| peak.reserved),
-    })
+    });
+    if let Some((base, tuned)) = &summary.rewards {
+        object["rewards"] = json!({ "base": base, "tuned": tuned });
+    }
+    object
 }
 
 fn rates(probes: &[ProbeCount]) -> Value {

@@ -9,6 +9,7 @@ use clap::Args;
 use statetune_core::data::{Role, Template};
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
+use statetune_core::objective::Rewards;
 use statetune_core::plan::{Plan, Purpose};
 use statetune_core::records::{Best, Event, ProbeRate, RunDir, dir_name, newest_checkpoint};
 use statetune_core::shell::shell_path;
@@ -282,6 +283,19 @@ fn print_summary(summary: &Summary, template: &Template) {
     }
     let percent =
         |rate: Option<f64>| rate.map_or("-".to_string(), |rate| format!("{:.0} %", rate * 100.0));
+    if let Some((base, tuned)) = &summary.rewards {
+        let number =
+            |reward: Option<f64>| reward.map_or("-".to_string(), |one| format!("{one:.4}"));
+        let base = |value: fn(&Rewards) -> Option<f64>| base.as_ref().and_then(value);
+        let accuracy = |rewards: &Rewards| rewards.accuracy;
+        let margin = |rewards: &Rewards| rewards.margin;
+        results.add_row([
+            "preference accuracy".to_string(),
+            percent(base(accuracy)),
+            percent(tuned.accuracy),
+        ]);
+        results.add_row(["reward margin".to_string(), number(base(margin)), number(tuned.margin)]);
+    }
     for ProbeRate { name, base, tuned } in &summary.probes {
         results.add_row([format!("answers with {name}"), percent(*base), percent(*tuned)]);
     }

@@ -133,7 +133,7 @@ impl Screen {
                     }
                 }
             }
-            Event::Eval { steps, epochs, val_loss, suites, counts, .. } => {
+            Event::Eval { steps, epochs, val_loss, rewards, suites, counts, .. } => {
                 self.counted.clone_from(counts);
                 let when = match epochs {
                     _ if !steps.is_multiple_of(self.epoch_steps) => format!("after step {steps}"),
@@ -144,6 +144,9 @@ impl Screen {
                 if let Some(val_loss) = val_loss {
                     self.progress.val.add(*val_loss);
                     self.line(&format!("validation loss {val_loss:.4} {when}"));
+                }
+                if let Some(rewards) = rewards {
+                    self.line(&format!("{rewards} {when}"));
                 }
                 for (name, value) in suite_values(suites) {
                     self.line(&format!("{name} {value:.3} {when}"));

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use statetune_core::data::{
-    Binidx, BinidxWriter, Loader, LoaderOptions, Mask, Muted, Template, Tokenizer,
+    Binidx, BinidxWriter, Cuts, Loader, LoaderOptions, Mask, Muted, Template, Tokenizer,
 };
 use statetune_core::data::{Dataload, Overlong, Walk};
 
@@ -41,6 +41,8 @@ fn main() {
             overlong: Overlong::Error,
             mask: mask.clone(),
             muted: Muted::NONE,
+            cuts: Cuts::NONE,
+            mismatched: false,
             seed: 1,
         };
         let data = Binidx::open(&prefix).expect("a pair");

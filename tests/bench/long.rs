@@ -135,6 +135,7 @@ fn run(case: &Case) {
         chunk_ctx: case.chunk_ctx.map(i64::unsigned_abs),
         head_chunk: HEAD_CHUNK.unsigned_abs(),
         rows: 1,
+        rows_per_sample: 1,
         tokens: case.tokens.unsigned_abs(),
         on_gpu: false,
     };
@@ -157,6 +158,7 @@ fn run(case: &Case) {
         restarts: None,
         inputs: ids,
         documents: Vec::new(),
+        answers: None,
     }];
     let seconds = (0..case.steps as u64).map(|step| {
         let before = cpu_seconds();

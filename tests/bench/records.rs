@@ -118,6 +118,7 @@ fn measure(case: &Case) -> (f64, f64) {
             loss: outcome.loss,
             lr: 1e-4,
             grad_norm: outcome.grad_norm,
+            rewards: None,
             skipped: outcome.skipped,
             non_finite: outcome.fault,
             learned: outcome.targets,
@@ -164,6 +165,7 @@ impl Records {
                 steps,
                 epochs: 0,
                 val_loss: Some(val_loss),
+                rewards: None,
                 probes: Default::default(),
                 counts: Vec::new(),
             })
@@ -183,6 +185,7 @@ fn batch(vocab_size: i64, size: [i64; 2]) -> Batch {
         restarts: None,
         inputs: ids,
         documents: Vec::new(),
+        answers: None,
     }
 }
 

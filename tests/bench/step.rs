@@ -139,6 +139,7 @@ fn run(case: &Case) {
         restarts: None,
         inputs: ids,
         documents: Vec::new(),
+        answers: None,
     }];
     let mut number = 0;
     let (median, least) = timed(device, || {

@@ -60,6 +60,7 @@ mod outputs;
 mod peft;
 mod plain;
 mod plan;
+mod preferences;
 mod probes;
 mod python;
 mod quant;

@@ -13,15 +13,14 @@ use statetune_engine::peft::{
 };
 use statetune_engine::quant::{Format, quantise};
 use statetune_engine::train::{
-    BatchTensors, Chunks, CrossEntropy, Direction, LossOptions, Objective, Pass, Reading,
-    StepModel, StepOptions, Subject, batch_loss, trace,
+    BatchTensors, Chunks, CrossEntropy, Direction, LossOptions, Pass, Reading, StepModel,
+    StepOptions, Subject, Teacher, batch_loss, trace,
 };
 use tch::{Device, Kind, Tensor};
 
 use super::numerics::{
     OPTIONS, assert_close, batch, full_tuning, gradients, state_tuning, trainer, weights_of,
 };
-use super::step::RowObjective;
 
 const VOCAB_SIZE: i64 = 61;
 pub(super) const ALL_KEPT: u64 = u64::MAX;
@@ -57,11 +56,11 @@ impl Trained {
         Trained { model: Model::new(&copies, kind, op), states, leaves }
     }
 
-    /// Loss and gradients.
+    /// Loss and gradients, with a weight for each row, and with a teacher, if any.
     pub(super) fn pass(
         &self,
         batch: &Batch,
-        objective: &dyn Objective,
+        (of_rows, teacher): (Option<&[f64]>, Option<&Teacher>),
         options: &StepOptions,
     ) -> (f64, Vec<Tensor>) {
         let batch = &BatchTensors::new(batch, Device::Cpu);
@@ -70,7 +69,9 @@ impl Trained {
             leaf.shallow_clone().zero_grad();
         }
         let model = StepModel::without_dropout(&self.model);
-        let pass = Pass { model, start, batch, objective, options, scale: 0.125 };
+        let weights = of_rows.map(|of_rows| batch.weights(of_rows));
+        let weights = weights.as_ref();
+        let pass = Pass { model, start, batch, weights, teacher, options, scale: 0.125 };
         let loss = pass.backward().expect("sound operands").double_value(&[]);
         let gradient = |(name, leaf): &(String, Tensor)| {
             let gradient = leaf.grad();
@@ -152,10 +153,10 @@ fn gradients_are_those_of_whole_rows() {
             for all in [false, true] {
                 let trained = Trained::new(&weights, kind, Op::Cpu, all);
                 for (name, batch) in &batches() {
-                    let whole = trained.pass(batch, &CrossEntropy, &OPTIONS);
+                    let whole = trained.pass(batch, (None, None), &OPTIONS);
                     for (tokens, grad_cp) in [(16, false), (16, true), (13, false), (13, true)] {
                         let options = StepOptions { grad_cp, ..in_chunks(tokens, ALL_KEPT) };
-                        let found = trained.pass(batch, &CrossEntropy, &options);
+                        let found = trained.pass(batch, (None, None), &options);
                         let what = format!(
                             "{version} {kind:?} {name}, chunks of {tokens}, grad_cp {grad_cp}, all {all}"
                         );
@@ -182,10 +183,10 @@ fn every_op_and_option_carries_gradients() {
         for all in [false, true] {
             let trained = Trained::new(&weights, Kind::Double, op, all);
             for (name, batch) in &batches() {
-                let whole = trained.pass(batch, &CrossEntropy, &OPTIONS);
+                let whole = trained.pass(batch, (None, None), &OPTIONS);
                 for grad_cp in [false, true] {
                     let options = StepOptions { grad_cp, ..in_chunks(16, 0) };
-                    let found = trained.pass(batch, &CrossEntropy, &options);
+                    let found = trained.pass(batch, (None, None), &options);
                     let what = format!("{} {op:?} {name} all {all}", shape.version());
                     trained.assert_same(&what, &found, &whole, 1e-12);
                 }
@@ -278,8 +279,9 @@ fn adapters_have_the_gradients_of_whole_rows() {
 fn weights_of_targets_stay_with_their_targets() {
     let trained = Trained::new(&weights_of(shape(Version::V7)), Kind::Float, Op::Cpu, true);
     for (name, batch) in &batches() {
-        let whole = trained.pass(batch, &RowObjective(0.1), &OPTIONS);
-        let found = trained.pass(batch, &RowObjective(0.1), &in_chunks(16, ALL_KEPT));
+        let of_rows: Vec<f64> = (1..=batch.rows).map(|row| 0.3 * row as f64).collect();
+        let whole = trained.pass(batch, (Some(&of_rows), None), &OPTIONS);
+        let found = trained.pass(batch, (Some(&of_rows), None), &in_chunks(16, ALL_KEPT));
         trained.assert_same(name, &found, &whole, 1e-5);
     }
 }

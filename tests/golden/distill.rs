@@ -72,7 +72,7 @@ fn a_student_has_the_gradients_of_its_distance_from_the_teacher() {
                     in_chunks(16, ALL_KEPT),
                     in_chunks(13, 0),
                 ] {
-                    let found = trained.pass(&batch, &objective, &options);
+                    let found = trained.pass(&batch, (None, Some(&objective.teacher)), &options);
                     let what = format!("{version} {name} {options:?}");
                     trained.assert_same(&what, &found, &expected, 1e-8);
                 }

@@ -20,6 +20,7 @@ mod null_gpu_tests;
 mod numerics;
 mod packing;
 mod peft;
+mod preferences;
 mod products;
 mod quant;
 mod quant_cuda;

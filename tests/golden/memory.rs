@@ -87,6 +87,7 @@ impl Case {
             chunk_ctx: self.chunk_ctx.map(i64::unsigned_abs),
             head_chunk: HEAD_CHUNK.unsigned_abs(),
             rows: BATCH[0].unsigned_abs(),
+            rows_per_sample: 1,
             tokens: BATCH[1].unsigned_abs(),
             on_gpu: false,
         }
@@ -139,6 +140,7 @@ impl Case {
             learned_at: (0..positions).collect(),
             targets: ids,
             documents: Vec::new(),
+            answers: None,
         };
         for step in 0..2 {
             trainer.step(std::slice::from_ref(&batch), step, 1e-6).expect("a step");

@@ -97,6 +97,7 @@ fn batch_of(rows: &[Tensor]) -> Batch {
     }
     Batch {
         documents: Vec::new(),
+        answers: None,
         rows: rows.len(),
         tokens: t as usize,
         inputs,

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use statetune_core::data::{
-    Batch, Binidx, BinidxWriter, Loader, LoaderOptions, Mask, Muted, Template, Tokenizer,
+    Batch, Binidx, BinidxWriter, Cuts, Loader, LoaderOptions, Mask, Muted, Template, Tokenizer,
 };
 use statetune_core::data::{Dataload, Overlong, Walk};
 use statetune_engine::kernels::Op;
@@ -62,6 +62,8 @@ impl Documents {
             overlong: Overlong::Error,
             mask: self.mask.clone(),
             muted: Muted::NONE,
+            cuts: Cuts::NONE,
+            mismatched: false,
             seed: 3,
         };
         let data = Binidx::open(&self.folder.path().join("d")).expect("a pair");

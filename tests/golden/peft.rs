@@ -86,6 +86,7 @@ pub(super) fn batch() -> Batch {
         targets: numbers(targets),
         restarts: None,
         documents: Vec::new(),
+        answers: None,
     }
 }
 

@@ -6,7 +6,8 @@ use statetune_core::data::Batch;
 use statetune_engine::model::{Shape, Version};
 use statetune_engine::peft::Method;
 use statetune_engine::train::{
-    BatchTensors, CrossEntropy, Devices, Direction, Objective, Reading, Single, StepOptions, trace,
+    BatchTensors, CrossEntropy, Devices, Direction, Objective, Reading, RowLogProbs, Single,
+    StepOptions, Weighed, trace,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -56,20 +57,24 @@ fn gradients_of_a_traced_step_are_those_of_the_step() {
     }
 }
 
-/// Minimises `sum over rows of log(1 + 1 / p(row))`, with this factor on `log p(row)` in the weights.
+/// Minimises `sum over rows of log(1 + 1 / p(row))`.
 #[derive(Debug)]
-pub(super) struct RowObjective(pub(super) f64);
+struct RowObjective;
 
 impl Objective for RowObjective {
     fn needs_log_probs(&self) -> bool {
         true
     }
 
-    fn weights(&self, batch: &BatchTensors, log_probs: Option<&Tensor>) -> Option<Tensor> {
-        let log_probs = log_probs.expect("the first pass has run") * self.0;
-        let of_row = log_probs.neg().sigmoid().to_kind(Kind::Float);
-        let row = batch.target_positions.floor_divide_scalar(batch.inputs.size()[1]);
-        Some(of_row.index_select(0, &row))
+    fn weigh(&self, batches: &[Batch], log_probs: &[RowLogProbs]) -> Weighed {
+        let weight = |log_prob: &f64| 1.0 / (1.0 + log_prob.exp());
+        let of_batch = |one: &RowLogProbs| one.rows.iter().map(weight).collect();
+        let count = batches.iter().map(Batch::learned).sum();
+        Weighed {
+            rows: Some(log_probs.iter().map(of_batch).collect()),
+            count,
+            ..Weighed::default()
+        }
     }
 }
 
@@ -78,8 +83,10 @@ impl Objective for RowObjective {
 struct Ones;
 
 impl Objective for Ones {
-    fn weights(&self, batch: &BatchTensors, _: Option<&Tensor>) -> Option<Tensor> {
-        Some(batch.targets.ones_like().to_kind(Kind::Float))
+    fn weigh(&self, batches: &[Batch], _: &[RowLogProbs]) -> Weighed {
+        let rows = batches.iter().map(|batch| vec![1.0; batch.rows]).collect();
+        let count = batches.iter().map(Batch::learned).sum();
+        Weighed { rows: Some(rows), count, ..Weighed::default() }
     }
 }
 
@@ -130,7 +137,7 @@ fn an_objective_of_rows_has_the_gradient_of_its_formula() {
     for grad_cp in [false, true] {
         let options = StepOptions { grad_cp, ..OPTIONS };
         let mut trainer = trainer(&method, Kind::Float, options);
-        trainer.objective = &RowObjective(1.0);
+        trainer.objective = &RowObjective;
         trainer.step(std::slice::from_ref(&plain), 0, 0.0).expect("finite numbers");
         assert_close(&trainer.adam.gradients(), &expected, 1e-5);
     }

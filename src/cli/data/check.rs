@@ -73,7 +73,14 @@ fn check_plan(plan: &Plan, against: &[PathBuf]) -> Result<Checked, RunError> {
     let splits = data.val_split > 0.0;
     let experiment = plan.experiment.arguments();
     let (mask, template) = (&data.mask, &data.template);
-    let mut check = Check::new(&experiment, mask, template, ctx_len, data.overlong, splits);
+    let mut check = Check::new(
+        &experiment,
+        (mask, plan.objective.answers()),
+        template,
+        ctx_len,
+        data.overlong,
+        splits,
+    );
     for file in against {
         read_other(file, plan, &tokenizer, &mut |item| match item {
             Item::Sample(sample) => check.add_other(&sample),

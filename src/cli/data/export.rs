@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use statetune_core::data::{
-    Binidx, DataError, DataType, Exported, FILE_TYPES, Mask, OnBadLine, PrepareSpec, Prepared,
-    RecordForm, Source, Template, TextForm, Tokenizer, copy_pair, magic_prime, pair_files,
-    pair_to_texts, prepare,
+    Answers, Binidx, DataError, DataType, Exported, FILE_TYPES, Mask, OnBadLine, PrepareSpec,
+    Prepared, RecordForm, Source, Template, TextForm, Tokenizer, copy_pair, magic_prime,
+    pair_files, pair_to_texts, prepare,
 };
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
@@ -151,6 +151,10 @@ impl ExportArgs {
         let val_out = with_suffix(&out, "-val");
         let ctx_len = self.ctx_len.or(Some(plan.train.ctx_len.as_u64()));
         self.check_free(&out)?;
+        if let Some(refusal) = plan.refuses_imitation("data export") {
+            let refusal = refusal.help(msg!(EXPORT_CHOSEN_ANSWERS));
+            return Err(RunError::Contradiction(Box::new(refusal)));
+        }
         let tokenizer = load_tokenizer(plan)?;
         if let Some(pair) = plan.data.pair.as_deref() {
             return Ok(self.write(pair, &out, &tokenizer, ctx_len)?);
@@ -188,6 +192,7 @@ impl ExportArgs {
             tokenizer: &tokenizer,
             form: RecordForm::new(&Template::rwkv_qa()),
             mask: &Mask::All,
+            answers: Answers::Imitated,
             on_bad_line: OnBadLine::Error,
             end_of_doc: true,
             val_split: 0.0,

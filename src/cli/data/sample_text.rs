@@ -37,7 +37,7 @@ pub(super) fn print_sample(sample: &Sample, plan: &Plan, tokenizer: &Tokenizer, 
     }
     if let Some(rejected) = &sample.rejected {
         say(style.heading(&msg!(REJECTED_ANSWER).said().to_string()));
-        say(printable(rejected));
+        say(printable(&rejected.text));
     }
     say("");
 }

@@ -32,7 +32,7 @@ pub(super) fn watch(watched: &mut Watched, changes: &Changes, format: Format) {
                     say(watched.progress());
                 }
                 if evaluated {
-                    watched.counted().iter().for_each(|counted| say(format_args!("  {counted}")));
+                    watched.results().iter().for_each(|result| say(format_args!("  {result}")));
                 }
                 events.iter().filter_map(control).for_each(say);
                 if let Some(now) = &watched.now
@@ -57,7 +57,7 @@ pub(super) fn tell(watched: &Watched, format: Format) {
         say(format_args!("losses  {losses}"));
     }
     say(watched.progress());
-    watched.counted().iter().for_each(|counted| say(format_args!("  {counted}")));
+    watched.results().iter().for_each(|result| say(format_args!("  {result}")));
     if let Some(now) = &watched.now {
         say(format_args!("  {}", now.text));
     }

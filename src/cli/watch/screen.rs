@@ -71,7 +71,7 @@ fn is_leaving(key: KeyCode, modifiers: KeyModifiers) -> bool {
 }
 
 fn draw(frame: &mut Frame<'_>, watched: &Watched) {
-    let counted = watched.counted();
+    let results = watched.results();
     let answers = watched.records.answers();
     let answer_lines = if answers.is_empty() { 0 } else { ANSWER_LINES };
     let [title, gauge, line, chart, probes, samples, keys] = Layout::vertical([
@@ -79,7 +79,7 @@ fn draw(frame: &mut Frame<'_>, watched: &Watched) {
         Constraint::Length(1),
         Constraint::Length(2),
         Constraint::Min(6),
-        Constraint::Length(u16::try_from(counted.len()).unwrap_or(u16::MAX)),
+        Constraint::Length(u16::try_from(results.len()).unwrap_or(u16::MAX)),
         Constraint::Length(answer_lines),
         Constraint::Length(1),
     ])
@@ -100,7 +100,7 @@ fn draw(frame: &mut Frame<'_>, watched: &Watched) {
     let text = format!("{progress}{now}");
     frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: true }), line);
     draw_losses(frame, chart, watched);
-    let lines: Vec<Line<'_>> = counted.iter().map(|one| Line::raw(format!("  {one}"))).collect();
+    let lines: Vec<Line<'_>> = results.iter().map(|one| Line::raw(format!("  {one}"))).collect();
     frame.render_widget(Paragraph::new(lines), probes);
     if let Some(name) = &watched.records.newest_sample {
         let mut lines = vec![Line::styled(format!("answers: {name}"), dim)];

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
+use statetune_core::objective::Rewards;
 use statetune_core::plan::Experiment;
 use statetune_core::records::{Event, Now, ProbeCount, Status, ValLosses, local_time};
 use statetune_core::store::{Follower, RunState, run_state};
@@ -100,6 +101,18 @@ impl Watched {
         counted.collect()
     }
 
+    /// How answers are judged at the newest evaluation, and its probe rates, each in a line.
+    pub(super) fn results(&self) -> Vec<String> {
+        let rewards = self.rewards().map(|rewards| rewards.to_string());
+        let counted = self.counted().into_iter().map(|one| one.to_string());
+        rewards.into_iter().chain(counted).collect()
+    }
+
+    /// How validation answers are judged at the newest evaluation.
+    fn rewards(&self) -> Option<Rewards> {
+        self.records.evals.last()?.rewards
+    }
+
     /// Names the losses of the progress line; `None` before the first loss.
     pub(super) fn losses(&self) -> Option<String> {
         let progress = self.progress();
@@ -131,7 +144,7 @@ impl Watched {
             (one.name, numbers)
         };
         let probes: Map<String, Value> = self.counted().into_iter().map(probe).collect();
-        json!({
+        let mut object = json!({
             "schema": SCHEMA,
             "run": self.run,
             "status": self.word(),
@@ -147,7 +160,11 @@ impl Watched {
             "eta_secs": eta.map(|eta| eta.as_secs_f64()),
             "probes": probes,
             "now": self.now,
-        })
+        });
+        if let Some(rewards) = self.rewards() {
+            object["rewards"] = json!(rewards);
+        }
+        object
     }
 
     fn memory(&self) -> Option<u64> {

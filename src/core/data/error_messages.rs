@@ -192,9 +192,19 @@ fn explain_line(diagnostic: Diagnostic, place: &Span, fault: &LineFault) -> Diag
                     .help(msg!(SET_SFT_FIELD, keys = format!("[{question:?}, {answer:?}]"))),
             }
         }
-        LineFault::Preference => {
-            diagnostic.note(msg!(PAIRS_NEED_OBJECTIVE)).help(msg!(IGNORE_REJECTED))
-        }
+        LineFault::Preference => diagnostic
+            .note(msg!(PAIRS_NEED_OBJECTIVE))
+            .help(msg!(SET_DPO))
+            .help(msg!(IGNORE_REJECTED)),
+        LineFault::NoPair => diagnostic
+            .note(msg!(OBJECTIVE_COMPARES_TWO))
+            .help(msg!(WRITE_CHOSEN_AND_REJECTED))
+            .help(msg!(SET_SFT)),
+        LineFault::NoLabel => diagnostic
+            .note(msg!(OBJECTIVE_JUDGES_ANSWERS))
+            .help(msg!(WRITE_LABEL))
+            .help(msg!(SET_SFT)),
+        LineFault::LabelType { .. } => diagnostic.help(msg!(WRITE_LABEL)),
         LineFault::TextTwice { .. } => diagnostic.label(msg!(OTHER_WOULD_BE_LOST)),
         LineFault::EmptyText { .. } => {
             diagnostic.label(msg!(NOTHING_TO_LEARN)).help(msg!(DELETE_LINE))

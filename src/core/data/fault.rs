@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::data::answers::Answers;
 use crate::diagnostic::{Text, msg};
 
 /// What a line is that is not JSON.
@@ -52,8 +53,17 @@ pub enum LineFault {
         /// A key that is probably misspelt, and the key that would give the record a shape.
         misspelt: Option<Box<[String; 2]>>,
     },
-    /// The record is a preference pair, which no objective learns from.
+    /// The record is a preference pair, and the objective of the run compares no answers.
     Preference,
+    /// The record is not a preference pair, and the objective of the run compares two answers.
+    NoPair,
+    /// The record has neither a label nor two answers, and the objective of the run judges answers.
+    NoLabel,
+    /// The label is neither true nor false.
+    LabelType {
+        /// The type, with its article.
+        found: Text,
+    },
     /// The object has the key of its text more than once.
     TextTwice {
         /// The key.
@@ -98,6 +108,19 @@ impl LineFault {
         LineFault::Messages { problem, helps: Vec::new() }
     }
 
+    /// What a record lacks, or has too much, for a run whose records have these answers.
+    pub(crate) fn of_answers(
+        answers: Answers,
+        is_pair: bool,
+        has_label: bool,
+    ) -> Option<LineFault> {
+        match answers {
+            Answers::Imitated => is_pair.then_some(LineFault::Preference),
+            Answers::Pairs => (!is_pair).then_some(LineFault::NoPair),
+            Answers::Labelled => (!is_pair && !has_label).then_some(LineFault::NoLabel),
+        }
+    }
+
     /// The error as a message.
     pub fn text(&self) -> Text {
         match self {
@@ -107,6 +130,9 @@ impl LineFault {
             Self::NoText { key, .. } => msg!(LINE_WITHOUT_KEY, key),
             Self::NoShape { .. } => msg!(LINE_OF_NO_SHAPE),
             Self::Preference => msg!(LINE_IS_PREFERENCE),
+            Self::NoPair => msg!(LINE_IS_NO_PAIR),
+            Self::NoLabel => msg!(LINE_HAS_NO_LABEL),
+            Self::LabelType { found } => msg!(LINE_LABEL_TYPE, found),
             Self::TextTwice { key } => msg!(LINE_KEY_TWICE, key),
             Self::TextType { key, found } => msg!(LINE_KEY_NOT_STRING, key, found),
             Self::EmptyText { key } => msg!(LINE_KEY_EMPTY, key),
@@ -365,6 +391,9 @@ mod tests {
             LineFault::NoText { key: key(), keys: vec![] },
             LineFault::NoShape { keys: vec![], texts: None, misspelt: None },
             LineFault::Preference,
+            LineFault::NoPair,
+            LineFault::NoLabel,
+            LineFault::LabelType { found: text() },
             LineFault::TextTwice { key: key() },
             LineFault::TextType { key: key(), found: text() },
             LineFault::EmptyText { key: key() },

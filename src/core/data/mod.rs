@@ -4,6 +4,7 @@
 //! [`Binidx`] reads such pairs, also those of other tools. A [`Template`] finds the turns of a conversation, a
 //! [`Mask`] selects the target tokens, and a [`Loader`] makes batches.
 
+mod answers;
 mod binidx;
 mod container_fault;
 mod conversation;
@@ -22,6 +23,8 @@ mod tokenizer;
 mod turn_messages;
 mod turn_notes;
 
+pub(crate) use answers::keep_last_answer;
+pub use answers::{Answers, Cuts, Side};
 pub use binidx::{Binidx, BinidxWriter};
 pub use container_fault::{ContainerFault, ForeignFile};
 pub use conversation::{
@@ -43,7 +46,10 @@ pub use readers::{
     FILE_TYPES, FileDigest, LineError, Row, Source, character_tokenizer, for_each_row,
     holds_records,
 };
-pub use samples::{Batch, Coverage, Loader, LoaderOptions, PlainRow, Survey, rows_when_packed};
+pub use samples::{
+    Batch, Coverage, Loader, LoaderOptions, PlainRow, RowAnswer, RowAnswers, Survey,
+    rows_when_packed,
+};
 pub use settings::{DataType, Dataload, LossMask, OnBadLine, Overlong, Walk};
 pub(crate) use shapes::type_of;
 pub use shapes::{RecordCounts, RecordForm, RecordText, Shape, ShapeCount};

@@ -115,8 +115,10 @@ impl Lever {
                 halves.map(|head_chunk| Workload { head_chunk, ..from }).collect()
             }
             Lever::MicroBsz => {
-                let divisors = (1..from.rows).rev().filter(|rows| from.rows.is_multiple_of(*rows));
-                divisors.map(|rows| Workload { rows, ..from }).collect()
+                let per_sample = from.rows_per_sample;
+                let samples = from.rows / per_sample;
+                let divisors = (1..samples).rev().filter(|n| samples.is_multiple_of(*n));
+                divisors.map(|n| Workload { rows: n * per_sample, ..from }).collect()
             }
             Lever::ChunkCtx if from.tokens > SHORTEST_PART => {
                 let halves = std::iter::successors(Some(LONGEST_PART), |part| Some(part / 2));
@@ -180,7 +182,7 @@ fn edits(from: &Workload<'_>, to: &Workload<'_>, accumulate: u64) -> Vec<Edit> {
         add("quant.type", format!("\"{}\"", format.name()));
     }
     if to.rows != from.rows {
-        add("train.micro_bsz", to.rows.to_string());
+        add("train.micro_bsz", (to.rows / to.rows_per_sample).to_string());
         add("train.accumulate_grad_batches", (accumulate * (from.rows / to.rows)).to_string());
     }
     if to.grad_cp != from.grad_cp {
@@ -213,6 +215,7 @@ mod tests {
             chunk_ctx: None,
             head_chunk: 256,
             rows: 16,
+            rows_per_sample: 1,
             tokens: 1024,
             on_gpu: true,
         }

@@ -47,6 +47,8 @@ pub struct Workload<'a> {
     pub head_chunk: u64,
     /// Rows of a batch.
     pub rows: u64,
+    /// Rows of a sample: 2 where the answers of a pair are compared.
+    pub rows_per_sample: u64,
     /// Tokens of its longest row.
     pub tokens: u64,
     /// Whether a GPU computes.
@@ -143,9 +145,17 @@ impl<'a> Workload<'a> {
             chunk_ctx: train.chunk_ctx.map(|tokens| tokens.as_u64()),
             head_chunk: train.head_chunk.as_u64(),
             rows: train.micro_bsz.as_u64(),
+            rows_per_sample: 1,
             tokens,
             on_gpu: train.device.is_gpu(),
         }
+        .of_samples(plan.objective.rows_per_sample())
+    }
+
+    /// The workload of as many samples of so many rows.
+    pub fn of_samples(self, rows_per_sample: u64) -> Workload<'a> {
+        let rows = self.rows / self.rows_per_sample * rows_per_sample;
+        Workload { rows, rows_per_sample, ..self }
     }
 }
 

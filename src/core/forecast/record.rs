@@ -81,6 +81,9 @@ pub struct Settings {
     pub peft: Value,
     /// The table `[quant]`.
     pub quant: Value,
+    /// The objective, unless it is `sft`: one that compares answers has a second forward pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objective: Option<String>,
     /// `train.precision`.
     pub precision: String,
     /// `float32` where matrices of 16 bits are widened before they are multiplied.

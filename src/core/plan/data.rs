@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use super::{Faults, sources};
 use crate::config::{self, Aliases, Roles, TemplateName, TemplateTable};
 use crate::data::{
-    Dataload, Learn, LossMask, Mask, OnBadLine, Overlong, RecordForm, Role, Source, Template, Walk,
+    Answers, Dataload, Learn, LossMask, Mask, OnBadLine, Overlong, RecordForm, Role, Source,
+    Template, Walk,
 };
 use crate::diagnostic::{Diagnostic, msg};
 
@@ -23,6 +24,8 @@ pub struct DataPlan {
     pub ignore_keys: Vec<String>,
     /// How conversations are written in the documents.
     pub template: Template,
+    /// Whether the key `label` of a record says if the answer is good.
+    pub labels: bool,
     /// Which tokens the loss is taken over.
     pub mask: Mask,
     /// What happens to a JSONL line that is not a document.
@@ -49,7 +52,7 @@ impl DataPlan {
     /// How records become texts.
     pub fn form(&self) -> RecordForm<'_> {
         let DataPlan { sft_field, ignore_keys, template, .. } = self;
-        RecordForm { sft_field, ignore_keys, template }
+        RecordForm { sft_field, ignore_keys, template, labels: self.labels }
     }
 
     /// Whether some documents are kept for validation.
@@ -80,6 +83,7 @@ pub(super) fn resolve(
         sft_field: data.sft_field.clone().unwrap_or_default(),
         ignore_keys: data.ignore_keys.clone(),
         template,
+        labels: faults.loaded.config.objective.answers() == Answers::Labelled,
         mask,
         on_bad_line: data.on_bad_line,
         end_of_doc: data.end_of_doc,

@@ -9,6 +9,7 @@ mod experiment;
 mod guard;
 mod missing_file;
 mod model;
+mod objective;
 mod peft;
 mod probe;
 mod probes;
@@ -159,6 +160,7 @@ pub fn resolve(
     rates::check(&mut faults);
     rates::check_warmup(&mut faults);
     chunks::check(&mut faults);
+    objective::check(&mut faults);
     let sources = sources::sources(&mut faults, purpose);
     let data = data::resolve(&mut faults, sources, runs_dir.join(CACHE));
     faults.check_sinks();

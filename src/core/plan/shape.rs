@@ -2,8 +2,11 @@
 
 use super::{ModelSource, Plan, TokenizerPlan};
 use crate::arch::{ModelError, Preset, Shape, shape_in};
-use crate::data::{DataError, LoaderOptions, Muted, PrepareSpec, Tokenizer, character_tokenizer};
+use crate::data::{
+    Cuts, DataError, LoaderOptions, Muted, PrepareSpec, Tokenizer, character_tokenizer,
+};
 use crate::diagnostic::{Diagnostic, Text, msg};
+use crate::objective::Preference;
 use crate::words::grouped;
 
 /// A tokenizer with a smaller share of the ids of a model is probably another one. World has 65,530 of 65,536.
@@ -112,6 +115,7 @@ impl Plan {
             tokenizer,
             form: data.form(),
             mask: &data.mask,
+            answers: self.objective.answers(),
             on_bad_line: data.on_bad_line,
             end_of_doc: data.end_of_doc,
             val_split: data.val_split,
@@ -132,6 +136,8 @@ impl Plan {
             overlong: data.overlong,
             mask: data.mask.clone(),
             muted: Muted::NONE,
+            cuts: Cuts::NONE,
+            mismatched: self.objective.preference().is_some_and(Preference::needs_mismatched),
             seed: self.train.seed,
         }
     }

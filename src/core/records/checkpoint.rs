@@ -27,6 +27,7 @@ use super::{
     RunDirError, SkippedSample, SuiteHistory, Totals, ValLosses,
 };
 use crate::diagnostic::Text;
+use crate::objective::Rewards;
 use crate::tensorfile::WeightsError;
 
 /// The folder of all checkpoints of a run.
@@ -60,6 +61,12 @@ pub struct CheckpointRecord {
     /// The newest validation loss, in nats.
     #[serde(default)]
     pub val_now: Option<f64>,
+    /// How validation answers were judged before training; only with an objective that compares answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewards_before: Option<Rewards>,
+    /// The same at the newest evaluation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewards_now: Option<Rewards>,
     /// The best evaluation so far.
     pub best: Option<Best>,
     /// Whether every probe with `stop` had reached its goal at the newest evaluation.

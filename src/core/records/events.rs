@@ -19,6 +19,7 @@ use super::status::now;
 use super::{RunDir, RunDirError, absolute, path_of_record, recorded_path};
 use crate::data::Coverage;
 use crate::diagnostic::Diagnostic;
+use crate::objective::Rewards;
 
 /// Something that happened in a run. `events.jsonl` holds the events of [`Event::is_recorded`], without the fields that
 /// serde skips.
@@ -80,9 +81,12 @@ pub enum Event {
         steps: u64,
         /// Mini-epochs done.
         epochs: u64,
-        /// Mean validation loss in nats; absent without validation documents.
+        /// Mean validation loss in nats, that of the objective; absent without validation documents.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         val_loss: Option<f64>,
+        /// How the answers of the validation records are judged; only with an objective that compares answers.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rewards: Option<Rewards>,
         /// For each probe the share of answers that match, from 0 to 1.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         probes: BTreeMap<String, f64>,

@@ -76,7 +76,7 @@ pub struct Environment {
 }
 
 /// A row of the batch: a line of `batch.jsonl`.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct BatchRow {
     /// The micro-batch, counted from 0.
     pub micro_batch: usize,

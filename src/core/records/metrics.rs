@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{ReadRunError, read_records};
+use crate::objective::Rewards;
 
 /// A line of `metrics.jsonl`: the interval since the previous line. Runs that compute the same numbers have equal lines;
 /// throughput is in `times.jsonl`. Earlier versions wrote both to `metrics.jsonl`.
@@ -16,7 +17,7 @@ pub struct Metrics {
     pub step: u64,
     /// Mini-epoch of the last step, counted from 0.
     pub epoch: u64,
-    /// Mean loss of the steps, in nats; `null` when every step was skipped.
+    /// Mean loss of the steps, in nats: that of the objective; `null` when every step was skipped.
     #[serde(deserialize_with = "null_is_nan")]
     pub loss: f64,
     /// Learning rate of the last step.
@@ -30,6 +31,9 @@ pub struct Metrics {
     pub skipped_steps: u64,
     /// Target tokens of all steps so far.
     pub learned_tokens: u64,
+    /// How the answers of the steps were judged, on average; only with an objective that compares answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewards: Option<Rewards>,
     /// As in [`Times`]; NaN when unknown.
     #[serde(default = "unknown", skip_serializing)]
     #[schemars(skip)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::{Text, msg};
+use crate::objective::Rewards;
 use crate::tensorfile::Dtype;
 
 /// Loss scale of the first step.
@@ -53,12 +54,15 @@ pub struct StepRecord {
     pub step: u64,
     /// Mini-epoch, counted from 0.
     pub epoch: u64,
-    /// Mean loss of the target tokens, in nats; NaN without target tokens or when the step was skipped on request.
+    /// Mean loss of what the objective counts (target tokens, pairs or answers), in nats; NaN without target tokens or when the
+    /// step was skipped on request.
     pub loss: f64,
     /// Learning rate.
     pub lr: f64,
     /// Gradient norm before clipping; not finite when the step was skipped.
     pub grad_norm: f64,
+    /// How the answers are judged, by an objective that compares answers.
+    pub rewards: Option<Rewards>,
     /// Whether no parameter was updated.
     pub skipped: bool,
     /// What was NaN or infinite.

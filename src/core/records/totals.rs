@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Metrics, StepRecord};
+use crate::objective::MeanRewards;
 
 /// Sums over the steps of the current interval and of the whole run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -21,6 +22,9 @@ pub struct Totals {
     wait_secs: f64,
     /// Target tokens of the whole run.
     learned: u64,
+    /// How answers were judged, by an objective that compares answers.
+    #[serde(default, skip_serializing_if = "MeanRewards::is_empty")]
+    rewards: MeanRewards,
     /// Seconds of all steps of the run.
     pub trained_secs: f64,
 }
@@ -37,6 +41,9 @@ impl Totals {
         if step.loss.is_finite() {
             self.losses += step.loss;
             self.steps += 1;
+        }
+        if let Some(rewards) = &step.rewards {
+            self.rewards.add(rewards);
         }
         self.skipped += u64::from(step.skipped);
         self.positions += step.positions;
@@ -55,6 +62,7 @@ impl Totals {
             grad_norm: step.grad_norm,
             skipped_steps: self.skipped,
             learned_tokens: self.learned,
+            rewards: self.rewards.means(),
             positions_per_s: self.positions as f64 / self.secs,
             data_wait: self.wait_secs / self.secs,
         };

@@ -10,6 +10,7 @@ use chrono::{DateTime, FixedOffset};
 use serde::de::DeserializeOwned;
 
 use super::SampleLine;
+use crate::objective::Rewards;
 use crate::records::{Event, EventLine, Metrics, RunDir, Times, read_records};
 
 /// An evaluation of a followed run.
@@ -19,6 +20,8 @@ pub struct Evaluation {
     pub steps: u64,
     /// Validation loss, in nats.
     pub val_loss: Option<f64>,
+    /// How validation answers are judged, with an objective that compares answers.
+    pub rewards: Option<Rewards>,
     /// Share of matching answers by probe, from 0 to 1.
     pub probes: BTreeMap<String, f64>,
 }
@@ -107,9 +110,9 @@ impl Follower {
                 self.evals.retain(|eval| *after > 0 && eval.steps <= *after);
             }
             Event::Control { total_steps, .. } => self.total_steps = Some(*total_steps),
-            Event::Eval { steps, val_loss, probes, .. } => {
-                let (val_loss, probes) = (*val_loss, probes.clone());
-                self.evals.push(Evaluation { steps: *steps, val_loss, probes });
+            Event::Eval { steps, val_loss, rewards, probes, .. } => {
+                let (val_loss, rewards, probes) = (*val_loss, *rewards, probes.clone());
+                self.evals.push(Evaluation { steps: *steps, val_loss, rewards, probes });
             }
             Event::Sample { moment, probes, .. } => {
                 if moment == "base" {

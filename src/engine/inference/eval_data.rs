@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use statetune_core::data::{
-    Binidx, DataError, DataType, Dataload, Loader, LoaderOptions, Mask, Muted, OnBadLine, Overlong,
-    PrepareSpec, Prepared, RecordForm, Source, Split, Template, Tokenizer, Walk, prepare,
+    Answers, Binidx, Cuts, DataError, DataType, Dataload, Loader, LoaderOptions, Mask, Muted,
+    OnBadLine, Overlong, PrepareSpec, Prepared, RecordForm, Source, Split, Template, Tokenizer,
+    Walk, prepare,
 };
 use statetune_core::work::Work;
 
@@ -54,6 +55,7 @@ impl EvalData {
             tokenizer,
             form: RecordForm::new(template),
             mask: &options.mask,
+            answers: Answers::Imitated,
             on_bad_line: OnBadLine::Error,
             end_of_doc: true,
             val_split: 0.0,
@@ -90,8 +92,17 @@ impl EvalData {
     fn new(prefix: PathBuf, prepared: Option<Prepared>, options: EvalOptions) -> EvalData {
         let EvalOptions { ctx_len, mask, overlong } = options;
         let (dataload, walk) = (Dataload::Pad, Walk::Random);
-        let options =
-            LoaderOptions { ctx_len, dataload, walk, overlong, mask, muted: Muted::NONE, seed: 0 };
+        let options = LoaderOptions {
+            ctx_len,
+            dataload,
+            walk,
+            overlong,
+            mask,
+            muted: Muted::NONE,
+            cuts: Cuts::NONE,
+            mismatched: false,
+            seed: 0,
+        };
         EvalData { prefix, options, _prepared: prepared }
     }
 

@@ -4,9 +4,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::kernels::KernelError;
 use crate::model::{Model, TimeState, dtype_of};
-use crate::train::{
-    BatchTensors, Chunks, CrossEntropy, LossOptions, LossScaler, Pass, StepModel, StepOptions,
-};
+use crate::train::{BatchTensors, Chunks, LossOptions, LossScaler, Pass, StepModel, StepOptions};
 
 /// Positions with logits in memory at a time.
 const HEAD_CHUNK: i64 = 256;
@@ -142,9 +140,9 @@ fn gradient(
     for ids in sequences.iter().filter(|ids| ids.len() > 1) {
         let batch = next_tokens(ids, model.device());
         let (start, scale) = (&model.start(&leaves, 1), loss_scale / count as f64);
-        let (objective, options) = (&CrossEntropy, &OPTIONS);
+        let (weights, options) = (None, &OPTIONS);
         let model = StepModel::without_dropout(model);
-        let pass = Pass { model, start, batch: &batch, objective, options, scale };
+        let pass = Pass { model, start, batch: &batch, weights, teacher: None, options, scale };
         let _loss = pass.backward()?;
     }
     Ok(leaves.map(|s| match s.grad() {

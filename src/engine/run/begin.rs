@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use statetune_core::diagnostic::{Diagnostic, Join, Text, msg};
 use statetune_core::digest::sha256_of_file;
+use statetune_core::objective::Preference;
 use statetune_core::plan::{Change, Plan, Reach};
 use statetune_core::records::{
     Chain, Checkpoint, Event, EventLine, LoadCheckpointError, Lock, LockedFile, OpenRunError,
@@ -16,6 +17,7 @@ use statetune_core::store::{all_runs, find_run, runs_named};
 use statetune_core::tensorfile::WeightsError;
 
 use super::input_records::{keep_earlier, recorded_settings, setting_changes};
+use super::reference;
 use crate::RunError;
 
 /// Where a run begins.
@@ -357,9 +359,12 @@ impl Begin {
                     steps,
                     accepted: accept,
                 };
+                // A checkpoint replaces the values, but a reference that is missing is computed with them.
+                let compares = plan.objective.preference().is_some_and(Preference::has_reference);
+                let lacks_reference = compares && !run.join(reference::FILE).is_file();
                 let values_from = match &checkpoint {
-                    Some(_) => None,
-                    None => started_with(run.path())?,
+                    Some(_) if !lacks_reference => None,
+                    _ => started_with(run.path())?,
                 };
                 let opened = Opened::at_first_step(run);
                 let event = Some(event);
@@ -373,6 +378,7 @@ impl Begin {
                     SkippedSample::FILE,
                     ValLosses::FILE,
                     SuiteHistory::FILE,
+                    reference::FILE,
                     "samples/base.jsonl",
                 ] {
                     run.copy_from(&from, name)?;

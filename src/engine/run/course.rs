@@ -9,7 +9,7 @@ use super::job::Job;
 use super::record::{Events, Recorder};
 use super::save::Saver;
 use crate::RunError;
-use crate::train::{Position, Trainer};
+use crate::train::{Position, Preferences, Trainer};
 
 /// Why the loop over steps ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -34,6 +34,8 @@ pub(super) struct Course<'a, 'e> {
     pub(super) evaluator: Evaluator<'a>,
     pub(super) saver: Saver,
     pub(super) guard: Guard<'a>,
+    /// The objective, where it compares answers, and the number of records.
+    pub(super) preferences: Option<(&'a Preferences<'a>, usize)>,
     /// The position after the last step that is recorded.
     pub(super) position: Position,
     pub(super) ended: Ended,
@@ -122,6 +124,8 @@ impl Course<'_, '_> {
             chain: self.recorder.chain.running(),
             val_before: self.evaluator.val_before,
             val_now: self.evaluator.val_now,
+            rewards_before: self.evaluator.rewards_before,
+            rewards_now: self.evaluator.rewards_now,
             best: self.evaluator.best,
             goal_reached: self.evaluator.goal_reached,
             evaluation_due: self.evaluator.is_due,

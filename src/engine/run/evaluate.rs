@@ -6,6 +6,7 @@ use std::{fmt, fs};
 use serde_json::{Value, json};
 use statetune_core::data::{Binidx, Tokenizer};
 use statetune_core::diagnostic::{Diagnostic, msg};
+use statetune_core::objective::Rewards;
 use statetune_core::plan::{Metric, ModelSource, Plan};
 use statetune_core::records::{
     Best, CheckpointRecord, Event, ProbeCount, ProbeRate, SuiteHistory, suite_values,
@@ -56,6 +57,8 @@ pub fn without_thinking(plan: &Plan, prompts: &[&str], written: &[String]) -> Ve
 pub(super) struct Measured {
     /// In nats; absent without validation documents.
     pub(super) val_loss: Option<f64>,
+    /// How the validation answers are judged, with an objective that compares answers.
+    pub(super) rewards: Option<Rewards>,
     /// The share of answers that match each probe, from 0 to 1.
     pub(super) probes: Vec<(String, f64)>,
     /// The first metric of each suite, named.
@@ -65,10 +68,11 @@ pub(super) struct Measured {
 impl fmt::Display for Measured {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let loss = self.val_loss.map(|loss| format!("validation loss {loss:.4}"));
+        let rewards = self.rewards.map(|rewards| rewards.to_string());
         let probes = self.probes.iter().map(|(name, rate)| format!("{name} {:.0} %", rate * 100.0));
         let suites = self.suites.iter().map(|(name, value)| format!("{name} {value:.3}"));
-        formatter
-            .write_str(&loss.into_iter().chain(probes).chain(suites).collect::<Vec<_>>().join(", "))
+        let all = loss.into_iter().chain(rewards).chain(probes).chain(suites);
+        formatter.write_str(&all.collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -77,7 +81,7 @@ pub(super) struct Evaluator<'a> {
     tokenizer: &'a Tokenizer,
     pub(super) questions: &'a [String],
     suites: &'a [TokenizedSuite],
-    validation: Option<Validation<'a>>,
+    pub(super) validation: Option<Validation<'a>>,
     /// The answers of the base model.
     pub(super) base: Option<Vec<String>>,
     /// The newest answers, with the steps done then.
@@ -86,6 +90,9 @@ pub(super) struct Evaluator<'a> {
     pub(super) val_before: Option<f64>,
     /// The newest validation loss.
     pub(super) val_now: Option<f64>,
+    /// How validation answers were judged before training, and at the newest evaluation.
+    pub(super) rewards_before: Option<Rewards>,
+    pub(super) rewards_now: Option<Rewards>,
     pub(super) best: Option<Best>,
     /// Whether the newest evaluation found that every probe with `stop` reached its goal.
     pub(super) goal_reached: bool,
@@ -109,6 +116,8 @@ impl<'a> Evaluator<'a> {
             newest: None,
             val_before: None,
             val_now: None,
+            rewards_before: None,
+            rewards_now: None,
             best: None,
             goal_reached: false,
             is_due: false,
@@ -119,6 +128,8 @@ impl<'a> Evaluator<'a> {
     pub(super) fn restore(&mut self, place: &CheckpointRecord, plan: &Plan) {
         self.val_before = place.val_before;
         self.val_now = place.val_now;
+        self.rewards_before = place.rewards_before;
+        self.rewards_now = place.rewards_now;
         self.best = place.best;
         // The goals may have changed.
         self.goal_reached = place.goal_reached && plan.sample.probes.iter().any(|probe| probe.stop);
@@ -171,7 +182,9 @@ impl<'a> Evaluator<'a> {
         steps: u64,
     ) -> Result<Option<Measured>, RunError> {
         let suites = scores(job, self.suites, self.tokenizer)?;
-        let val_loss = self.validation_loss(job, steps)?;
+        let measured = self.validation_loss(job, steps)?;
+        let val_loss = measured.map(|(loss, _)| loss);
+        let rewards = measured.and_then(|(_, rewards)| rewards);
         // A new model gives no meaningful answers.
         let is_new = steps == 0 && matches!(job.plan.model.source, ModelSource::Scratch { .. });
         let probes = match job.plan.sample.probes.is_empty() || is_new {
@@ -184,25 +197,37 @@ impl<'a> Evaluator<'a> {
         // Last, so that an evaluation that is stopped and done again leaves one line of each suite.
         SuiteHistory::record(job.run, steps, &suites)?;
         self.val_now = val_loss;
+        self.rewards_now = rewards;
         if steps == 0 {
             self.val_before = val_loss;
+            self.rewards_before = rewards;
             let rows = job.shape.vocab_size;
-            let warning = val_loss.and_then(|loss| job.plan.chance_before_training(rows, loss));
+            let cross_entropy = val_loss.filter(|_| job.plan.objective.is_default());
+            let warning =
+                cross_entropy.and_then(|loss| job.plan.chance_before_training(rows, loss));
             if let Some(warning) = warning {
                 events.emit(Event::Warning(Box::new(warning)))?;
             }
         }
         let epochs = steps / job.options.epoch_steps;
         let counts = self.counts(&job.plan, &probes);
-        let by_name = probes.iter().cloned().collect();
         let metrics = suites.iter().map(|(scores, _)| {
             let metrics = scores.metrics().map(|(name, value)| (name.to_owned(), value));
             (scores.suite.clone(), metrics.collect())
         });
         let suites = metrics.collect();
         let first = suite_values(&suites).collect();
-        events.emit(Event::Eval { steps, epochs, val_loss, probes: by_name, suites, counts })?;
-        Ok(Some(Measured { val_loss, probes, suites: first }))
+        let by_name = probes.iter().cloned().collect();
+        events.emit(Event::Eval {
+            steps,
+            epochs,
+            val_loss,
+            rewards,
+            probes: by_name,
+            suites,
+            counts,
+        })?;
+        Ok(Some(Measured { val_loss, rewards, probes, suites: first }))
     }
 
     /// Judges an evaluation after `steps` steps: whether goals are reached, and whether it is the best so far (returned).
@@ -286,10 +311,15 @@ impl<'a> Evaluator<'a> {
         Ok((answers, probes))
     }
 
-    fn validation_loss(&mut self, job: &Job<'_>, steps: u64) -> Result<Option<f64>, RunError> {
+    /// The validation loss, and how the answers are judged.
+    fn validation_loss(
+        &mut self,
+        job: &Job<'_>,
+        steps: u64,
+    ) -> Result<Option<(f64, Option<Rewards>)>, RunError> {
         let Some(validation) = &mut self.validation else { return Ok(None) };
         let found = validation.loss(job, steps)?;
-        if let Some(val_loss) = found.filter(|val_loss| !val_loss.is_finite()) {
+        if let Some((val_loss, _)) = found.filter(|(val_loss, _)| !val_loss.is_finite()) {
             return Err(validation_diverged(val_loss, steps));
         }
         Ok(found)

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use statetune_core::diagnostic::{Text, msg};
+use statetune_core::objective::Rewards;
 use statetune_core::records::{Best, Event, OpenRunError, ProbeRate, SuiteHistory};
 use statetune_core::suite::Comparison;
 
@@ -40,6 +41,9 @@ pub struct Summary {
     pub run: PathBuf,
     /// Validation loss before and after training, in nats.
     pub val_loss: Option<(f64, f64)>,
+    /// How validation answers are judged before and after training, by an objective that compares answers. Before training
+    /// nothing is judged against the start of the run.
+    pub rewards: Option<(Option<Rewards>, Rewards)>,
     /// The best evaluation, when it is not that of the last step.
     pub best: Option<Best>,
     /// The step and the reason when the run ended before its last step.
@@ -127,6 +131,7 @@ impl Course<'_, '_> {
         Ok(Outcome::Done(Box::new(Summary {
             run: run.path().to_path_buf(),
             val_loss: self.evaluator.val_before.zip(self.evaluator.val_now),
+            rewards: self.evaluator.rewards_now.map(|now| (self.evaluator.rewards_before, now)),
             best: self.evaluator.best.filter(|best| best.steps < steps),
             stopped_early: self.ended.early().map(|why| (steps, why)),
             suites: SuiteHistory::load(run.path()).map_err(OpenRunError::from)?.comparisons(),

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use statetune_core::data::Batch;
+use statetune_core::data::{Batch, PlainRow};
 use statetune_core::diagnostic::{Diagnostic, Join, Text, msg};
 use statetune_core::plan::Plan;
 use statetune_core::records::{
@@ -20,10 +20,11 @@ use super::prepare::{Datasets, load_tokenizer, load_weights, new_method};
 use super::recent_steps::{RecentSteps, number};
 use super::record::Events;
 use super::settings::set_up_libtorch;
+use super::teacher::new_objective;
 use crate::RunError;
 use crate::train::{
-    LossScaler, NonFiniteValue, Reading, StepDone, StepOptions, Trainer, restore_values, trace,
-    write_values,
+    KnownWeights, LossScaler, NonFiniteValue, Reading, StepDone, StepOptions, Trainer, Weighed,
+    restore_values, trace, write_values,
 };
 
 /// Documents in a message at most.
@@ -65,7 +66,7 @@ impl<'a> Guard<'a> {
         done: &StepDone<'_>,
     ) -> Result<Reaction, RunError> {
         let guard = &job.plan.guard;
-        let rows = self.rows(done.batches);
+        let rows = self.rows(done)?;
         let mut incident = self.incident(job, fault, done, &rows);
         let known = incident_folders(job.run.path());
         let is_new = |folder: &PathBuf| !folder.ends_with(incident.name());
@@ -166,16 +167,19 @@ impl<'a> Guard<'a> {
     }
 
     /// The rows of the batches of a step with the names of their documents.
-    fn rows(&self, batches: &[Batch]) -> Vec<BatchRow> {
-        let rows = batches.iter().enumerate().flat_map(|(micro_batch, batch)| {
-            let documents = batch.documents.iter();
-            batch.plain().into_iter().zip(documents).map(move |(row, documents)| BatchRow {
-                micro_batch,
-                documents: documents.iter().map(|&index| self.names.name(index)).collect(),
-                row,
-            })
-        });
-        rows.collect()
+    fn rows(&self, done: &StepDone<'_>) -> Result<Vec<BatchRow>, RunError> {
+        let weighed = done.trainer.weigh_alone(done.batches, done.record.step)?;
+        let mut rows = Vec::new();
+        for (micro_batch, batch) in done.batches.iter().enumerate() {
+            let weights = weighed.rows.as_ref().map(|rows| &rows[micro_batch]);
+            for (i, (row, documents)) in batch.plain().into_iter().zip(&batch.documents).enumerate()
+            {
+                let weight = weights.map(|weights| weights[i] / weighed.count as f64);
+                let documents = documents.iter().map(|&index| self.names.name(index)).collect();
+                rows.push(BatchRow { micro_batch, documents, row: PlainRow { weight, ..row } });
+            }
+        }
+        Ok(rows)
     }
 
     /// The record of an incident, before the reaction is decided.
@@ -362,6 +366,9 @@ pub fn replay(plan: &Plan, incident: &Incident, folder: &Path) -> Result<Vec<Rea
     let mut trainer = Trainer::new(method.as_ref(), plan.train.adam, scaler, options);
     restore_values(folder, &mut trainer.adam)?;
     let batches = Incident::load_batches(folder, shape.vocab_size)?;
+    let known = KnownWeights(recorded_weights(&batches));
+    let objective = new_objective(plan, method.as_ref(), &tokenizer)?;
+    trainer.objective = if known.0.rows.is_some() { &known } else { objective.as_ref() };
     let batches: Vec<Batch> = batches.iter().map(|rows| Batch::from_plain(rows)).collect();
     let mut readings = Vec::new();
     trace(&trainer, &batches, incident.step - 1, &mut |reading| {
@@ -369,6 +376,12 @@ pub fn replay(plan: &Plan, incident: &Incident, folder: &Path) -> Result<Vec<Rea
         ControlFlow::Continue(())
     })?;
     Ok(readings)
+}
+
+/// The weights that the rows of a step had in its mean, where the objective weighed rows.
+fn recorded_weights(batches: &[Vec<PlainRow>]) -> Weighed {
+    let of_batch = |rows: &Vec<PlainRow>| rows.iter().map(|row| row.weight).collect();
+    Weighed { rows: batches.iter().map(of_batch).collect(), count: 1, ..Weighed::default() }
 }
 
 /// The first NaN or infinite value of a step, computed again block by block.

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use serde_json::json;
-use statetune_core::data::Batch;
+use statetune_core::data::{Answers, Batch, RowAnswer, RowAnswers, Side};
 use statetune_core::plan::{PeftPlan, Plan};
 use statetune_core::records::RunDirError;
 use statetune_core::work::Work;
@@ -22,7 +22,7 @@ use crate::inference::{place_weights, unfit};
 use crate::model::{Model, Shape, Weights};
 use crate::peft::{Compute, Method, StateTuning, WeightTuning};
 use crate::tensors::{device, kind};
-use crate::train::{LossScaler, StepOptions, Trainer};
+use crate::train::{LossScaler, Preferences, StepOptions, Trainer};
 
 /// Blocks of the two models.
 const BLOCKS: [i64; 2] = [2, 5];
@@ -68,12 +68,22 @@ fn step_secs(outlook: &Outlook<'_>, n_layer: i64, work: &mut Work) -> Result<f64
     let scaler = LossScaler::for_dtype(train.dtype);
     let options = StepOptions::of_plan(plan, &shape);
     let mut trainer = Trainer::new(method.as_ref(), train.adam, scaler, options);
+    let preferences = plan.objective.preference().map(Preferences::new);
+    if let Some(preferences) = &preferences {
+        trainer.objective = preferences;
+    }
     let (mean, learned) = outlook.mean_batch().unwrap_or((train.ctx_len.as_u64(), 1.0));
     // The time of a chunk is the same anywhere in a row.
     let tokens = train.chunk_ctx.map_or(mean, |chunk| mean.min(CHUNKS * chunk.as_u64()));
-    let batch =
-        || batch(train.micro_bsz.as_usize(), tokens as usize, learned, outlook.shape.vocab_size);
-    let batches: Vec<Batch> = (0..train.accumulate_grad_batches).map(|_| batch()).collect();
+    let rows = outlook.workload().map_or(train.micro_bsz.as_u64(), |workload| workload.rows);
+    let batch = |rows| batch(rows, tokens as usize, learned, outlook.shape.vocab_size);
+    let answers = plan.objective.answers();
+    let batches: Vec<Batch> = (0..train.accumulate_grad_batches)
+        .map(|_| match answers {
+            Answers::Imitated => batch(rows as usize),
+            _ => of_answers(batch(rows as usize), batch(train.micro_bsz.as_usize()), answers),
+        })
+        .collect();
     let mut least = f64::INFINITY;
     for step in 0..=STEPS {
         let started = Instant::now();
@@ -127,5 +137,17 @@ fn batch(rows: usize, tokens: usize, learned: f64, vocab_size: i64) -> Batch {
         learned_at: (0..learned).map(|i| (i * (positions / learned)) as i64).collect(),
         targets: ids(learned),
         documents: Vec::new(),
+        answers: None,
     }
+}
+
+/// The batch with its rows as answers: chosen and rejected in turn.
+fn of_answers(batch: Batch, mismatched: Batch, answers: Answers) -> Batch {
+    let row = |i: usize| RowAnswer {
+        record: i / 2,
+        side: if i.is_multiple_of(2) { Side::Chosen } else { Side::Rejected },
+    };
+    let mismatched = if answers == Answers::Labelled { mismatched } else { Batch::default() };
+    let rows = (0..batch.rows).map(row).collect();
+    Batch { answers: Some(Box::new(RowAnswers { rows, mismatched })), ..batch }
 }

@@ -22,6 +22,7 @@ mod prepare;
 mod range_test;
 mod recent_steps;
 mod record;
+mod reference;
 #[expect(clippy::module_inception, reason = "the function `run` is this room's entrance")]
 mod run;
 mod save;

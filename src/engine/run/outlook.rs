@@ -52,6 +52,8 @@ pub struct Documents {
     options: FitOptions,
     /// Mean row length of a micro-batch, in tokens.
     mean_length: f64,
+    /// Mean number of rows of a sample: 2 where answers of pairs are compared.
+    rows_per_sample: f64,
     /// Warnings about the turns of the documents.
     warnings: Vec<Diagnostic>,
 }
@@ -94,7 +96,13 @@ impl<'a> Outlook<'a> {
             return None;
         }
         let longest = self.data.as_ref().map_or(train.ctx_len.as_u64(), |data| data.facts.longest);
-        Some(Workload::of_plan(plan, &self.shape, longest))
+        let workload = Workload::of_plan(plan, &self.shape, longest);
+        // Records with a label have one answer, unless some are pairs.
+        let has_pairs = self.data.as_ref().map(|data| data.rows_per_sample > 1.0);
+        Some(match has_pairs {
+            Some(has_pairs) => workload.of_samples(1 + u64::from(has_pairs)),
+            None => workload,
+        })
     }
 
     /// The forecast. `available` replaces the free memory of the device, in bytes.
@@ -232,7 +240,8 @@ impl<'a> Outlook<'a> {
     /// Mean row length in tokens, and the share of target tokens.
     pub(super) fn mean_batch(&self) -> Option<(u64, f64)> {
         let data = self.data.as_ref()?;
-        let positions = data.facts.samples_per_pass as f64 * data.mean_length;
+        let rows = data.facts.samples_per_pass as f64 * data.rows_per_sample;
+        let positions = rows * data.mean_length;
         Some((data.mean_length.round().max(1.0) as u64, data.facts.learned as f64 / positions))
     }
 }
@@ -243,11 +252,13 @@ impl Documents {
         let options = fit_options(plan, loader.samples_per_pass());
         let coverage = coverage(loader, &options);
         let lengths = loader.batch_lengths(options.micro_bsz);
-        let computed: u64 = lengths.iter().sum::<u64>() * options.micro_bsz;
+        let rows_per_sample = loader.rows_per_sample();
+        let positions = (lengths.iter().sum::<u64>() * options.micro_bsz) as f64;
+        let computed = positions * rows_per_sample;
         // Windows have no padding.
         let padding = match plan.data.dataload {
             Dataload::Get => 0.0,
-            _ => (1.0 - survey.positions as f64 / computed as f64).max(0.0),
+            _ => (1.0 - survey.positions as f64 / computed).max(0.0),
         };
         let facts = DataFacts {
             documents: survey.documents,
@@ -265,12 +276,13 @@ impl Documents {
             unseen: coverage.unseen,
         };
         let mean_length = lengths.iter().sum::<u64>() as f64 / lengths.len() as f64;
-        Documents { facts, options, mean_length, warnings: data.warnings.clone() }
+        let warnings = data.warnings.clone();
+        Documents { facts, options, mean_length, rows_per_sample, warnings }
     }
 
     /// Mean number of positions of a step.
     fn positions(&self) -> f64 {
-        self.mean_length * self.options.samples_per_step() as f64
+        self.mean_length * self.rows_per_sample * self.options.samples_per_step() as f64
     }
 }
 
@@ -279,6 +291,7 @@ fn settings(plan: &Plan) -> Settings {
     Settings {
         peft: plan.method.peft_table.clone(),
         quant: plan.method.quant_table.clone(),
+        objective: (!plan.objective.is_default()).then(|| plan.objective.name().to_string()),
         precision: train.precision.name().to_string(),
         products: widened_products(plan).map(str::to_string),
         ctx_len: train.ctx_len.0,

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use statetune_core::data::{
-    Binidx, DataError, Dataload, Loader, LoaderOptions, Muted, Prepared, Source, Split, Tokenizer,
-    find_prepared, prepare,
+    Binidx, Cuts, DataError, Dataload, Loader, LoaderOptions, Muted, Prepared, Source, Split,
+    Tokenizer, find_prepared, prepare,
 };
 use statetune_core::diagnostic::Diagnostic;
 use statetune_core::plan::{ModelSource, PeftPlan, Plan, ShapeError, StatePlan, StateStart};
@@ -115,6 +115,8 @@ pub(super) struct Datasets<'a> {
     pub(super) key: Option<String>,
     /// The file of document digests; absent for the same reason.
     pub(super) contents: Option<PathBuf>,
+    /// Documents in all, each once.
+    pub(super) records: usize,
     /// Number of validation documents.
     pub(super) held_out: u64,
     /// Lines skipped because they are not valid documents.
@@ -161,7 +163,8 @@ pub(super) fn prepare_data<'a>(
         }
     };
     let muted = prepared.as_ref().map_or(Ok(Muted::NONE), Prepared::muted)?;
-    let options = LoaderOptions { muted, ..plan.loader_options() };
+    let cuts = prepared.as_ref().map_or(Ok(Cuts::NONE), Prepared::cuts)?;
+    let options = LoaderOptions { muted, cuts, ..plan.loader_options() };
     let open = |prefix: &Path, options, split| -> Result<Loader<'a>, DataError> {
         let documents = prepared.as_ref().map(|prepared| prepared.documents(split)).transpose()?;
         let documents = documents.unwrap_or_default();
@@ -211,6 +214,7 @@ pub(super) fn prepare_data<'a>(
         locked: files.into_iter().map(|file| LockedFile::new(&file.path, file.sha256)).collect(),
         key: prepared.as_ref().map(|prepared| prepared.key.clone()),
         contents: prepared.as_ref().map(Prepared::contents),
+        records: prepared.as_ref().map_or(0, |prepared| prepared.report.documents as usize),
         held_out: prepared.as_ref().map_or(0, |prepared| prepared.report.val_documents),
         skipped_lines: prepared.as_ref().map_or(0, |prepared| prepared.report.skipped_lines),
         names: DocumentNames::new(prepared, pair, documents),

@@ -45,6 +45,9 @@ const HELD_OUT_SHARE: u64 = 5;
 pub fn find_rate(plan: &Plan) -> Result<FoundRate, RunError> {
     set_up_libtorch(plan);
     refuse_missing_weights(plan)?;
+    if let Some(refusal) = plan.refuses_range_test() {
+        return Err(RunError::Contradiction(Box::new(refusal)));
+    }
     let tokenizer = load_tokenizer(plan)?;
     let shape = model_shape(plan, &tokenizer)?;
     let plan = &*with_drawn(plan, &tokenizer, &shape)?;

@@ -47,7 +47,9 @@ use crate::inference::TokenizedSuite;
 use crate::model::Shape;
 use crate::optim::Adam;
 use crate::peft::Method;
-use crate::train::{Devices, FitOptions, LossScaler, Objective, Position, StepOptions, Trainer};
+use crate::train::{
+    Devices, FitOptions, LossScaler, Objective, Position, Preferences, StepOptions, Trainer,
+};
 
 /// Runs `plan` from `begin` on `devices`, of which this is device 0, and passes every event to `watch`. Refuses a plan that needs more memory than is free, unless
 /// `allow_oom`. Ends after the current step, or during an evaluation, with everything saved, once `stop` is true.
@@ -241,6 +243,11 @@ impl Inputs<'_> {
         let step_options = StepOptions::of_plan(plan, &self.shape);
         let mut trainer = Trainer::new(self.method, plan.train.adam, scaler, step_options);
         (trainer.objective, trainer.devices) = (self.objective, self.devices);
+        let preferences = plan.objective.preference().map(Preferences::new);
+        let preferences = preferences.as_ref();
+        if let Some(preferences) = preferences {
+            trainer.objective = preferences;
+        }
         self.announce(data, &trainer.adam, &options, events)?;
         let job = Job {
             plan: Cow::Borrowed(plan),
@@ -255,7 +262,7 @@ impl Inputs<'_> {
         };
         let validation = match (data.val.take(), &data.val_prefix) {
             (Some(val), Some(prefix)) => {
-                Some(Validation::new(val, prefix, &data.names, plan.eval.limit)?)
+                Some(Validation::new(val, prefix, &data.names, plan.eval.limit, preferences)?)
             }
             _ => None,
         };
@@ -267,6 +274,7 @@ impl Inputs<'_> {
             evaluator,
             saver: Saver::default(),
             guard: Guard::new(&data.names),
+            preferences: preferences.map(|preferences| (preferences, data.records)),
             position: Position::default(),
             ended: Ended::AllSteps,
         };

@@ -11,7 +11,7 @@ use statetune_core::diagnostic::{Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::Plan;
 use statetune_core::records::{Lock, LossScaler, Position};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::drawn::with_drawn;
 use super::input_records::lock;
@@ -21,7 +21,9 @@ use super::settings::set_up_libtorch;
 use super::teacher::new_objective;
 use crate::RunError;
 use crate::optim::{Adam, Moments};
-use crate::train::{Devices, DevicesError, StepDone, StepOptions, TrainError, Trainer, fit};
+use crate::train::{
+    Devices, DevicesError, Preferences, References, StepDone, StepOptions, TrainError, Trainer, fit,
+};
 
 /// What device 0 tells the others.
 #[derive(Debug, Deserialize, Serialize)]
@@ -93,6 +95,7 @@ pub(super) fn go_on(devices: &dyn Devices, next: ControlFlow<(), u64>) -> Result
 /// Tells all other devices that steps come, and gives them the values of the trainer.
 pub(super) fn begin_steps(
     trainer: &Trainer<'_>,
+    preferences: Option<&Preferences<'_>>,
     position: Position,
     epoch_count: u64,
     skipped: &BTreeSet<u64>,
@@ -114,6 +117,9 @@ pub(super) fn begin_steps(
     for tensor in values.chain(moments) {
         devices.broadcast(&tensor.detach().to_device(Device::Cpu).contiguous())?;
     }
+    if let Some(References(numbers)) = preferences.and_then(Preferences::references) {
+        devices.broadcast(&Tensor::from_slice(numbers.as_flattened()))?;
+    }
     Ok(())
 }
 
@@ -132,6 +138,21 @@ fn receive_values(devices: &dyn Devices, adam: &mut Adam, adam_steps: i32) -> Re
         .map(|like| Ok(Moments { m: receive(like)?, v: receive(like)? }))
         .collect::<Result<Vec<_>, DevicesError>>()?;
     adam.restore(adam_steps, &values, &moments);
+    Ok(())
+}
+
+/// Takes the reference of the objective that device 0 sends after the values.
+fn receive_references(
+    devices: &dyn Devices,
+    preferences: &Preferences<'_>,
+    records: usize,
+) -> Result<(), RunError> {
+    if preferences.has_reference() {
+        let numbers = Tensor::zeros([3 * records as i64], (Kind::Double, Device::Cpu));
+        devices.broadcast(&numbers)?;
+        let numbers = Vec::<f64>::try_from(&numbers).expect("a vector of float64");
+        preferences.start_from(References(numbers.as_chunks::<3>().0.to_vec()));
+    }
     Ok(())
 }
 
@@ -231,11 +252,18 @@ pub fn follow(plan: &Plan, devices: &dyn Devices, begun: &dyn Fn()) -> Result<Ex
     let options_of_step = StepOptions::of_plan(&plan, method.model().shape());
     let mut trainer = Trainer::new(method.as_ref(), plan.train.adam, scaler, options_of_step);
     (trainer.objective, trainer.devices) = (objective.as_ref(), devices);
+    let preferences = plan.objective.preference().map(Preferences::new);
+    if let Some(preferences) = &preferences {
+        trainer.objective = preferences;
+    }
     loop {
         match take(devices)? {
             Order::Train { position, scaler, adam_steps, epoch_count, skipped } => {
                 trainer.scaler = scaler;
                 receive_values(devices, &mut trainer.adam, adam_steps)?;
+                if let Some(preferences) = &preferences {
+                    receive_references(devices, preferences, data.records)?;
+                }
                 let after_step = |_: &StepDone<'_>| match take(devices)? {
                     Order::Next { epoch_count } => Ok(Continue(epoch_count)),
                     Order::Break => Ok(Break(())),

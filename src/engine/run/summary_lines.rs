@@ -1,6 +1,6 @@
 //! The lines that a run shows before its first step.
 
-use statetune_core::data::{Dataload, Tokenizer};
+use statetune_core::data::{Answers, Dataload, Tokenizer};
 use statetune_core::forecast::WIDENED_PRODUCTS;
 use statetune_core::plan::{ModelSource, PeftPlan, Plan, StateStart};
 use statetune_core::rate_search::FoundRate;
@@ -110,6 +110,17 @@ pub(super) fn summary_lines(
             ),
         ),
     ];
+    if let Some(preference) = plan.objective.preference() {
+        let rows = match plan.objective.answers() {
+            Answers::Pairs => "pairs of answers",
+            _ => "answers",
+        };
+        let reference = match preference.has_reference() {
+            true => ", against the start of the run",
+            false => "",
+        };
+        facts.push(("loss", format!("{} over {rows}{reference}", plan.objective.name())));
+    }
     if let Some(format) = plan.method.quant {
         let bytes = |format| size(quant::bytes(shape, plan.train.dtype.size() as u64, format));
         let fact =

@@ -10,6 +10,7 @@ use statetune_core::records::{Event, Nonfinite, checkpoint_folders};
 use super::begin::Opened;
 use super::course::{Course, Ended};
 use super::guard::Reaction;
+use super::reference::references;
 use super::share::{begin_steps, go_on};
 use crate::RunError;
 use crate::train::{Position, StepDone, Trainer, fit, restore, restore_values};
@@ -27,7 +28,7 @@ impl Course<'_, '_> {
         loader: &mut Loader<'_>,
         mut skipped: BTreeSet<u64>,
     ) -> Result<Position, RunError> {
-        let mut position = self.start(opened, trainer)?;
+        let mut position = self.start(opened, trainer, loader)?;
         if self.ended == Ended::Stopped {
             return Ok(position);
         }
@@ -41,7 +42,8 @@ impl Course<'_, '_> {
             let options = self.job.options;
             let devices = trainer.devices;
             self.position = position;
-            begin_steps(trainer, position, options.epoch_count, &skipped)?;
+            let preferences = self.preferences.map(|(preferences, _)| preferences);
+            begin_steps(trainer, preferences, position, options.epoch_count, &skipped)?;
             let after_step = |done: &StepDone<'_>| {
                 let next = self.after_step(done)?;
                 self.position = done.position;
@@ -67,7 +69,12 @@ impl Course<'_, '_> {
     }
 
     /// Restores the checkpoint that the run resumes from, if any, and evaluates a run whose evaluation is due.
-    fn start(&mut self, opened: &Opened, trainer: &mut Trainer<'_>) -> Result<Position, RunError> {
+    fn start(
+        &mut self,
+        opened: &Opened,
+        trainer: &mut Trainer<'_>,
+        loader: &mut Loader<'_>,
+    ) -> Result<Position, RunError> {
         // With the initial values, before others are restored.
         let answered = self.evaluator.answer_with_base(&self.job, self.events, opened.steps());
         let stopped = matches!(answered, Err(RunError::Stopped));
@@ -79,6 +86,7 @@ impl Course<'_, '_> {
             restore_values(&checkpoint.path, &mut trainer.adam)?;
             self.evaluator.forget_answers();
         }
+        let stopped = stopped || self.find_reference(loader)?;
         if let Some(checkpoint) = &opened.resume_from {
             restore(checkpoint, trainer)?;
             position = checkpoint.record.position;
@@ -104,6 +112,22 @@ impl Course<'_, '_> {
             self.save(trainer, position)?;
         }
         Ok(position)
+    }
+
+    /// Computes the reference of an objective that has one, with the values that the run starts from; whether a stop breaks it
+    /// off.
+    fn find_reference(&mut self, loader: &mut Loader<'_>) -> Result<bool, RunError> {
+        let Some((preferences, records)) = self.preferences else { return Ok(false) };
+        if !preferences.needs_references() {
+            return Ok(false);
+        }
+        let validation = self.evaluator.validation.as_mut();
+        match references(&self.job, loader, validation, records) {
+            Ok(references) => preferences.start_from(references),
+            Err(RunError::Stopped) => return Ok(true),
+            Err(error) => return Err(error),
+        }
+        Ok(false)
     }
 
     /// Ends a run that was asked to stop before its first step in this process; everything is saved.

@@ -3,12 +3,15 @@
 use std::path::Path;
 
 use statetune_core::data::{Binidx, Loader, Tokenizer};
+use statetune_core::objective::Rewards;
 use statetune_core::records::{ValDocument, ValLosses, ValLossesRecord};
 
 use super::documents::DocumentNames;
 use super::job::Job;
 use crate::RunError;
-use crate::train::{DocumentSums, LossOptions, Subject, mean_loss};
+use crate::train::{
+    DocumentSums, LossOptions, Preferences, Subject, mean_loss, mean_preference_loss,
+};
 
 /// Tokens of a document that are decoded for the beginning of its text.
 const TEXT_TOKENS: usize = ValLosses::TEXT_CHARS;
@@ -19,6 +22,8 @@ pub(super) struct Validation<'a> {
     /// The documents whose losses are recorded, and how many there are.
     documents: ValLossesRecord,
     recorded: usize,
+    /// The objective, where it compares answers.
+    preferences: Option<&'a Preferences<'a>>,
 }
 
 impl<'a> Validation<'a> {
@@ -31,6 +36,7 @@ impl<'a> Validation<'a> {
         prefix: &Path,
         names: &DocumentNames,
         limit: usize,
+        preferences: Option<&'a Preferences<'a>>,
     ) -> Result<Validation<'a>, RunError> {
         let pair = Binidx::open(prefix)?;
         let of = if limit == 0 { pair.len() } else { limit.min(pair.len()) };
@@ -41,15 +47,24 @@ impl<'a> Validation<'a> {
         };
         let documents = (0..recorded).map(document).collect::<Result<_, _>>()?;
         let documents = ValLossesRecord::Documents { documents, of: of as u64 };
-        Ok(Validation { loader, documents, recorded })
+        Ok(Validation { loader, documents, recorded, preferences })
     }
 
-    /// The validation loss after `steps` steps in nats, `None` without target tokens. Records the loss of each document,
-    /// unless the validation loss is NaN or infinite.
+    /// The documents.
+    pub(super) fn loader(&mut self) -> &mut Loader<'a> {
+        &mut self.loader
+    }
+
+    /// The validation loss after `steps` steps in nats, and how answers are judged by an objective that compares them; `None`
+    /// without target tokens. Records the loss of each document, unless the validation loss is NaN or infinite.
     ///
     /// # Errors
     /// A stop, a forward pass that fails, or a file that cannot be written.
-    pub(super) fn loss(&mut self, job: &Job<'_>, steps: u64) -> Result<Option<f64>, RunError> {
+    pub(super) fn loss(
+        &mut self,
+        job: &Job<'_>,
+        steps: u64,
+    ) -> Result<Option<(f64, Option<Rewards>)>, RunError> {
         let train = &job.plan.train;
         let (model, state) = (job.method.model(), job.method.time_state());
         let subject = Subject { model: &model, state: &state, objective: job.objective };
@@ -57,13 +72,27 @@ impl<'a> Validation<'a> {
         let mut look = job.work("validation loss", self.loader.samples_per_pass());
         let mut sums = DocumentSums::of_first(self.recorded);
         let loader = &mut self.loader;
-        let loss = mean_loss(subject, loader, micro_bsz, options, &mut sums, &mut look)?;
+        let found = match self.preferences {
+            None => mean_loss(subject, loader, micro_bsz, options, &mut sums, &mut look)?
+                .map_continue(|loss| loss.map(|loss| (loss, None))),
+            Some(preferences) => mean_preference_loss(
+                preferences,
+                (&model, &state),
+                loader,
+                micro_bsz,
+                options,
+                &mut sums,
+                &mut look,
+            )?,
+        };
         drop(look);
-        let loss = loss.continue_value().ok_or(RunError::Stopped)?;
-        if loss.is_none_or(f64::is_finite) {
+        let found = found.continue_value().ok_or(RunError::Stopped)?;
+        if found.is_none_or(|(loss, _)| loss.is_finite()) {
             ValLosses::record(job.run, &self.documents, steps, sums.means())?;
         }
-        Ok(loss)
+        // Before the first step the model is the reference, and no answer is judged.
+        let is_reference = steps == 0 && self.preferences.is_some_and(Preferences::has_reference);
+        Ok(found.map(|(loss, rewards)| (loss, rewards.filter(|_| !is_reference))))
     }
 }
 

@@ -33,6 +33,19 @@ impl BatchTensors {
     }
 }
 
+impl BatchTensors {
+    /// The row of each target: (targets) int64.
+    pub fn rows(&self) -> Tensor {
+        self.target_positions.floor_divide_scalar(self.inputs.size()[1])
+    }
+
+    /// The weight of each target, where each row has one: (targets) float32.
+    pub fn weights(&self, of_rows: &[f64]) -> Tensor {
+        let of_rows = send(Tensor::from_slice(of_rows).to_kind(Kind::Float), self.targets.device());
+        of_rows.index_select(0, &self.rows())
+    }
+}
+
 /// (n) int64, on the CPU.
 pub(super) fn int64(values: &[i64]) -> Tensor {
     if values.is_empty() {

@@ -21,8 +21,6 @@ use crate::model::{Hidden, Model, State};
 /// Forward and backward of the chunks of some rows.
 struct Walk<'a> {
     pass: &'a Pass<'a>,
-    /// The weight of each target of the micro-batch; absent: 1.
-    weights: Option<&'a Tensor>,
     /// What a teacher makes of the targets of the micro-batch.
     lesson: Option<&'a Lesson>,
     chunks: &'a [Chunk],
@@ -93,15 +91,13 @@ impl Cut {
         Cut::longer_than(pass.options.chunks.map(|chunks| chunks.tokens), pass.batch)
     }
 
-    /// [`Pass::backward`] of `pass`, whose micro-batch this is, with the `weights` of its targets and
-    /// the `lesson` of a teacher.
+    /// [`Pass::backward`] of `pass`, whose micro-batch this is, with the `lesson` of its teacher.
     ///
     /// # Errors
     /// Errors of the model's recurrence, and of the observer.
     pub(super) fn backward<O: Observer>(
         &self,
         pass: &Pass<'_>,
-        weights: Option<&Tensor>,
         lesson: Option<&Lesson>,
         observer: &mut O,
     ) -> Result<Tensor, O::Stop> {
@@ -109,7 +105,7 @@ impl Cut {
         for Rows { first, count, chunks } in &self.rows {
             let start = pass.start.narrow(*first, *count);
             let kept = chunks.iter().map(|_| None).collect();
-            let mut walk = Walk { pass, weights, lesson, chunks, start, kept };
+            let mut walk = Walk { pass, lesson, chunks, start, kept };
             walk.forward(*first, observer)?;
             loss += walk.backward(*first, observer)?;
         }
@@ -153,7 +149,7 @@ impl Walk<'_> {
         let last = chunks.len().saturating_sub(1);
         for (i, chunk) in chunks.iter().enumerate().rev() {
             let before = self.before(i)?;
-            let weights = self.weights.map(|weights| weights.index_select(0, &chunk.targets));
+            let weights = self.pass.weights.map(|weights| weights.index_select(0, &chunk.targets));
             let lesson = self.lesson.map(|lesson| lesson.select(&chunk.targets));
             chunk.enter(first_row, Direction::Backward, observer);
             loss += self.pass.model.of_chunk(chunk.number, |model| {

@@ -67,6 +67,7 @@ pub fn fit<E: From<TrainError>>(
                 loss: outcome.loss,
                 lr,
                 grad_norm: outcome.grad_norm,
+                rewards: outcome.rewards,
                 skipped: outcome.skipped,
                 non_finite: outcome.fault,
                 learned: outcome.targets,

@@ -74,10 +74,15 @@ impl DocumentSums {
         }
         let losses = Vec::<f64>::try_from(losses).expect("a vector of float64");
         for (document, loss) in batch.target_documents().into_iter().zip(losses) {
-            if let Some((sum, count)) = document.and_then(|document| self.sums.get_mut(document)) {
-                *sum += loss;
-                *count += 1;
-            }
+            self.add_one(document, loss, 1);
+        }
+    }
+
+    /// Adds a summed loss of a document, and what it is summed over.
+    pub(super) fn add_one(&mut self, document: Option<usize>, loss: f64, count: u64) {
+        if let Some((sum, n)) = document.and_then(|document| self.sums.get_mut(document)) {
+            *sum += loss;
+            *n += count;
         }
     }
 

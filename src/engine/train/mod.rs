@@ -19,6 +19,7 @@ mod objective;
 mod options;
 mod part;
 mod pass;
+mod preferences;
 mod step;
 mod step_work;
 mod teacher;
@@ -36,10 +37,13 @@ pub use fit::{StepDone, fit};
 pub use kl::{Divergence, Lesson, kl_loss, kl_losses};
 pub use loss::{HeadLoss, head_loss};
 pub use mean_loss::{DocumentSums, Subject, batch_loss, mean_loss};
-pub use objective::{CrossEntropy, Distillation, Objective};
+pub use objective::{
+    CrossEntropy, Distillation, KnownWeights, Objective, RowLogProbs, Weighed,
+};
 pub use options::{Chunks, FitOptions, LossOptions, StepOptions};
 pub use part::Direction;
 pub use pass::{Pass, StepModel};
+pub use preferences::{Preferences, References, mean_preference_loss};
 pub use statetune_core::records::{LossScaler, NonFiniteValue, Position, StepRecord};
 pub use step::{StepOutcome, Trainer};
 pub use step_work::THIS_STEP;

@@ -2,26 +2,25 @@
 
 use std::fmt::Debug;
 
-use tch::Tensor;
+use statetune_core::data::Batch;
+use statetune_core::objective::Rewards;
 
-use super::{BatchTensors, Teacher};
+use super::Teacher;
 
-/// A weighted cross-entropy of the target tokens: `sum of weight * -log p(target)`.
+/// A weighted cross-entropy of the target tokens: `sum of weight * -log p(target)`, divided by a count.
 ///
-/// Differentiation takes the weights as constants. An objective whose weights depend on the model (a preference
-/// between rows, a policy gradient) gets the log-probability of each row from a first pass without gradients.
+/// Differentiation takes the weights as constants. An objective whose weights depend on the model (a preference between
+/// rows, a policy gradient) gets the log-probability of each row from a first pass without gradients.
 pub trait Objective: Debug {
-    /// Whether [`Objective::weights`] reads the log-probabilities of the rows, which cost a second forward pass of
-    /// every micro-batch.
+    /// Whether [`Objective::weigh`] reads the log-probabilities of the rows, which cost a second forward pass of every
+    /// micro-batch.
     fn needs_log_probs(&self) -> bool {
         false
     }
 
-    /// The weight of each target of `batch`: (targets) float32 on its device. `None`: all are 1.
-    ///
-    /// `log_probs` (B) float64 has, for each row, the sum of `log p(target)` over its targets in nats; present if
+    /// The weights of a step of these micro-batches. `log_probs` has the log-probabilities of each one; empty unless
     /// [`Objective::needs_log_probs`].
-    fn weights(&self, batch: &BatchTensors, log_probs: Option<&Tensor>) -> Option<Tensor>;
+    fn weigh(&self, batches: &[Batch], log_probs: &[RowLogProbs]) -> Weighed;
 
     /// Who teaches, if the distance from a teacher takes the place of the cross-entropy.
     fn teacher(&self) -> Option<&Teacher> {
@@ -37,8 +36,8 @@ pub struct Distillation {
 }
 
 impl Objective for Distillation {
-    fn weights(&self, _: &BatchTensors, _: Option<&Tensor>) -> Option<Tensor> {
-        None
+    fn weigh(&self, batches: &[Batch], log_probs: &[RowLogProbs]) -> Weighed {
+        CrossEntropy.weigh(batches, log_probs)
     }
 
     fn teacher(&self) -> Option<&Teacher> {
@@ -46,12 +45,44 @@ impl Objective for Distillation {
     }
 }
 
+/// The log-probabilities of the rows of a micro-batch: for each row the sum of `log p(target)` over its targets, in nats.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RowLogProbs {
+    /// Of the rows themselves.
+    pub rows: Vec<f64>,
+    /// Of the mismatched rows, see [`statetune_core::data::RowAnswers`].
+    pub mismatched: Vec<f64>,
+}
+
+/// What a step minimises, in numbers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Weighed {
+    /// For each micro-batch the weight of the targets of each row; absent: all are 1.
+    pub rows: Option<Vec<Vec<f64>>>,
+    /// What the weighted sum is divided by: target tokens, pairs or answers.
+    pub count: u64,
+    /// The loss of the step, in nats; absent: the weighted cross-entropy is the loss.
+    pub loss: Option<f64>,
+    /// How the answers of the step are judged, by an objective that compares answers.
+    pub rewards: Option<Rewards>,
+}
+
 /// The plain cross-entropy: every target weighs 1.
 #[derive(Clone, Copy, Debug)]
 pub struct CrossEntropy;
 
 impl Objective for CrossEntropy {
-    fn weights(&self, _: &BatchTensors, _: Option<&Tensor>) -> Option<Tensor> {
-        None
+    fn weigh(&self, batches: &[Batch], _: &[RowLogProbs]) -> Weighed {
+        Weighed { count: batches.iter().map(Batch::learned).sum(), ..Weighed::default() }
+    }
+}
+
+/// Weights that are known before, as a step had them that is computed again.
+#[derive(Clone, Debug)]
+pub struct KnownWeights(pub Weighed);
+
+impl Objective for KnownWeights {
+    fn weigh(&self, _: &[Batch], _: &[RowLogProbs]) -> Weighed {
+        self.0.clone()
     }
 }

@@ -1,7 +1,10 @@
 //! What is computed of one micro-batch.
 
-use super::objective::Objective;
-use super::{BatchTensors, StepOptions};
+use tch::{Device, Kind, Tensor};
+
+use super::chunks::losses;
+use super::{BatchTensors, LossOptions, StepOptions, Teacher};
+use crate::kernels::KernelError;
 use crate::model::{Model, State};
 use crate::peft::Method;
 
@@ -14,8 +17,10 @@ pub struct Pass<'a> {
     pub start: &'a State,
     /// The micro-batch.
     pub batch: &'a BatchTensors,
-    /// What to minimise.
-    pub objective: &'a dyn Objective,
+    /// The weight of each target: (targets) float32 on the device of the model; absent: all are 1.
+    pub weights: Option<&'a Tensor>,
+    /// Who teaches, if the distance from a teacher takes the place of the cross-entropy.
+    pub teacher: Option<&'a Teacher>,
     /// How to compute.
     pub options: &'a StepOptions,
     /// Factor on the loss before differentiation.
@@ -50,4 +55,22 @@ impl<'a> StepModel<'a> {
             None => work(self.whole),
         }
     }
+}
+
+/// For each row the sum of `log p(target)` over its targets, in nats; records no gradients.
+///
+/// # Errors
+/// Errors of the model's recurrence.
+pub(super) fn row_log_probs(
+    model: StepModel<'_>,
+    start: &State,
+    batch: &BatchTensors,
+    options: LossOptions,
+) -> Result<Vec<f64>, KernelError> {
+    let _guard = tch::no_grad_guard();
+    let rows = batch.inputs.size()[0];
+    let losses = losses(model, start, batch, None, options)?;
+    let zeros = Tensor::zeros([rows], (Kind::Double, losses.device()));
+    let sums = zeros.index_add(0, &batch.rows(), &losses.neg());
+    Ok(Vec::try_from(sums.to_device(Device::Cpu)).expect("a vector of float64"))
 }

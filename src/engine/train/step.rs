@@ -3,10 +3,12 @@
 use std::ops::ControlFlow::{self, Continue};
 
 use statetune_core::data::Batch;
+use statetune_core::objective::Rewards;
 use tch::{Device, Tensor};
 
 use super::devices::{Devices, PassSum, Single};
-use super::objective::{CrossEntropy, Objective};
+use super::objective::{CrossEntropy, Objective, RowLogProbs, Weighed};
+use super::pass::row_log_probs;
 use super::step_work::StepWork;
 use super::{BatchTensors, LossScaler, NonFiniteValue, Pass, StepModel, StepOptions, TrainError};
 use crate::kernels::KernelError;
@@ -17,11 +19,13 @@ use crate::peft::Method;
 /// The result of a step.
 #[derive(Clone, Copy, Debug)]
 pub struct StepOutcome {
-    /// Mean loss over the step's target tokens, in nats; NaN without target tokens and in a step that was not
-    /// computed.
+    /// Mean loss over what the objective counts, in nats: target tokens, pairs or answers. NaN without target tokens and in a
+    /// step that was not computed.
     pub loss: f64,
     /// Norm of all gradients before clipping; NaN or infinite when the step was skipped.
     pub grad_norm: f64,
+    /// How the answers are judged, by an objective that compares answers.
+    pub rewards: Option<Rewards>,
     /// Target tokens of the step.
     pub targets: u64,
     /// Positions computed, padding included.
@@ -40,6 +44,12 @@ type Losses = Vec<(usize, Tensor)>;
 /// The indexes of the micro-batches with target tokens; the others have no pass.
 pub(super) fn with_targets(batches: &[Batch]) -> impl Iterator<Item = usize> {
     batches.iter().enumerate().filter(|(_, batch)| batch.learned() > 0).map(|(i, _)| i)
+}
+
+/// The rows of a micro-batch, and its mismatched rows that have targets.
+fn row_counts(batch: &Batch) -> [usize; 2] {
+    let others = batch.answers.as_ref().map(|answers| &answers.mismatched);
+    [batch.rows, others.filter(|others| others.learned() > 0).map_or(0, |others| others.rows)]
 }
 
 /// Everything that an optimizer step changes, and how.
@@ -89,12 +99,17 @@ impl<'a> Trainer<'a> {
         if unchanged.targets == 0 {
             return Ok(unchanged);
         }
+        let (weighed, micro_batch) = self.weigh(batches, step)?;
+        let unchanged = StepOutcome { rewards: weighed.rewards, ..unchanged };
+        if let Some(loss) = weighed.loss.filter(|loss| !loss.is_finite()) {
+            let fault = Some(NonFiniteValue::Loss { micro_batch });
+            return Ok(StepOutcome { loss, fault, ..unchanged });
+        }
         let loss_scale = self.loss_scale();
         self.adam.zero_gradients();
-        let scale = loss_scale / unchanged.targets as f64;
         let losses = match self.devices.is_single() {
-            true => self.all_passes(batches, step, scale)?,
-            false => self.passes_in_turn(batches, step, scale)?,
+            true => self.all_passes(batches, step, &weighed)?,
+            false => self.passes_in_turn(batches, step, &weighed)?,
         };
         let gradients = self.adam.all_gradients();
         if self.scaler.is_some() {
@@ -110,10 +125,13 @@ impl<'a> Trainer<'a> {
         let (mut loss, mut micro_batch) = (0.0, 0);
         for ((i, _), one) in losses.iter().zip(read) {
             micro_batch = *i;
-            loss += one / unchanged.targets as f64;
+            loss += one / weighed.count as f64;
             if !loss.is_finite() {
                 break;
             }
+        }
+        if loss.is_finite() {
+            loss = weighed.loss.unwrap_or(loss);
         }
         if !loss.is_finite() {
             let fault = Some(NonFiniteValue::Loss { micro_batch });
@@ -140,7 +158,12 @@ impl<'a> Trainer<'a> {
 
     /// Forward and backward of all passes on this device; their gradients come to those of the parameters. Returns the loss of
     /// each micro-batch, a float64 on the device that is not divided by the number of targets.
-    fn all_passes(&self, batches: &[Batch], step: u64, scale: f64) -> Result<Losses, TrainError> {
+    fn all_passes(
+        &self,
+        batches: &[Batch],
+        step: u64,
+        weighed: &Weighed,
+    ) -> Result<Losses, TrainError> {
         // Each chunk of a pass adds to the gradients, so the sum over the passes before lies elsewhere: the gradients of a
         // pass do not depend on it.
         let apart = self.options.chunks.is_some() && with_targets(batches).nth(1).is_some();
@@ -148,7 +171,7 @@ impl<'a> Trainer<'a> {
         let mut before: Option<Tensor> = None;
         let mut losses = Vec::new();
         let mut work = StepWork::begin(batches);
-        self.each_pass(batches, step, scale, |i, pass| {
+        self.each_pass(batches, step, weighed, |i, pass| {
             losses.push((i, pass.backward_observed(&mut work)?));
             work.pass_done(&batches[i]);
             if apart {
@@ -172,7 +195,7 @@ impl<'a> Trainer<'a> {
         &self,
         batches: &[Batch],
         step: u64,
-        scale: f64,
+        weighed: &Weighed,
     ) -> Result<Losses, TrainError> {
         let gradients = self.adam.all_gradients();
         let (mut sum, mut losses) = (PassSum::new(self.devices), Vec::new());
@@ -181,7 +204,8 @@ impl<'a> Trainer<'a> {
         for round in passes.chunks(self.devices.count()) {
             let loss = match round.get(self.devices.rank()) {
                 Some(&i) => {
-                    self.pass(batches, i, step, scale, |pass| pass.backward_observed(&mut work))??
+                    let pass = |pass: Pass<'_>| pass.backward_observed(&mut work);
+                    self.pass(batches, i, step, weighed, pass)??
                 }
                 None => Tensor::from(0.0),
             };
@@ -195,17 +219,16 @@ impl<'a> Trainer<'a> {
         Ok(losses)
     }
 
-    /// Calls `work` with the index and the pass of each micro-batch that has targets, until `work` breaks off. `scale`
-    /// is the factor on the loss.
+    /// Calls `work` with the index and the pass of each micro-batch that has targets, until `work` breaks off.
     pub(super) fn each_pass<E: From<KernelError>>(
         &self,
         batches: &[Batch],
         step: u64,
-        scale: f64,
+        weighed: &Weighed,
         mut work: impl FnMut(usize, Pass<'_>) -> Result<ControlFlow<()>, E>,
     ) -> Result<(), E> {
         for i in with_targets(batches) {
-            if self.pass(batches, i, step, scale, |pass| work(i, pass))??.is_break() {
+            if self.pass(batches, i, step, weighed, |pass| work(i, pass))??.is_break() {
                 break;
             }
         }
@@ -218,17 +241,121 @@ impl<'a> Trainer<'a> {
         batches: &[Batch],
         i: usize,
         step: u64,
-        scale: f64,
+        weighed: &Weighed,
         work: impl FnOnce(Pass<'_>) -> T,
+    ) -> Result<T, KernelError> {
+        let of_rows = weighed.rows.as_ref().map(|rows| &rows[i]);
+        let scale = self.loss_scale() / weighed.count as f64;
+        self.with_model(batches, i, step, |model| {
+            let batch = &BatchTensors::new(&batches[i], model.whole.device());
+            let start = &model.whole.start(&self.method.time_state(), batch.inputs.size()[0]);
+            let weights = of_rows.map(|of_rows| batch.weights(of_rows));
+            let (weights, options) = (weights.as_ref(), &self.options);
+            let teacher = self.objective.teacher();
+            work(Pass { model, start, batch, weights, teacher, options, scale })
+        })
+    }
+
+    /// Calls `work` with the model of the micro-batch `i`.
+    fn with_model<T>(
+        &self,
+        batches: &[Batch],
+        i: usize,
+        step: u64,
+        work: impl FnOnce(StepModel<'_>) -> T,
     ) -> Result<T, KernelError> {
         let micro_step = step * batches.len() as u64 + i as u64;
         let _copies = self.adam.copies(self.method.kind())?;
         let whole = &self.method.training_model(micro_step);
-        let model = StepModel::of_step(whole, self.method, micro_step);
-        let batch = &BatchTensors::new(&batches[i], whole.device());
-        let start = &whole.start(&self.method.time_state(), batch.inputs.size()[0]);
-        let Trainer { objective, options, .. } = self;
-        Ok(work(Pass { model, start, batch, objective: *objective, options, scale }))
+        Ok(work(StepModel::of_step(whole, self.method, micro_step)))
+    }
+
+    /// What the step minimises, the same on all devices, and the first micro-batch with a log-probability that is not finite.
+    fn weigh(&self, batches: &[Batch], step: u64) -> Result<(Weighed, usize), TrainError> {
+        if self.devices.is_single() || !self.objective.needs_log_probs() {
+            let log_probs = self.log_probs_alone(batches, step)?;
+            return Ok(self.weigh_by(batches, log_probs));
+        }
+        let mut log_probs = vec![RowLogProbs::default(); batches.len()];
+        let passes: Vec<usize> = with_targets(batches).collect();
+        for round in passes.chunks(self.devices.count()) {
+            let size = |i: &usize| row_counts(&batches[*i]).iter().sum::<usize>();
+            let room = round.iter().map(size).max().unwrap_or(0);
+            let mine = match round.get(self.devices.rank()) {
+                Some(&i) => self.log_probs(batches, i, step)?,
+                None => RowLogProbs::default(),
+            };
+            let mut numbers = [mine.rows, mine.mismatched].concat();
+            numbers.resize(room, 0.0);
+            let of_round = self.devices.gather(&Tensor::from_slice(&numbers))?;
+            for (device, &i) in round.iter().enumerate() {
+                let numbers = Vec::<f64>::try_from(of_round.get(device as i64));
+                let mut rows = numbers.expect("a vector of float64");
+                let [count, others] = row_counts(&batches[i]);
+                rows.truncate(count + others);
+                let mismatched = rows.split_off(count);
+                log_probs[i] = RowLogProbs { rows, mismatched };
+            }
+        }
+        Ok(self.weigh_by(batches, log_probs))
+    }
+
+    /// What a step minimises, computed without other devices.
+    ///
+    /// # Errors
+    /// Errors of the recurrence.
+    pub fn weigh_alone(&self, batches: &[Batch], step: u64) -> Result<Weighed, KernelError> {
+        Ok(self.weigh_by(batches, self.log_probs_alone(batches, step)?).0)
+    }
+
+    /// The log-probabilities of the rows of each micro-batch, if the objective needs them.
+    fn log_probs_alone(
+        &self,
+        batches: &[Batch],
+        step: u64,
+    ) -> Result<Vec<RowLogProbs>, KernelError> {
+        if !self.objective.needs_log_probs() {
+            return Ok(Vec::new());
+        }
+        let mut log_probs = vec![RowLogProbs::default(); batches.len()];
+        for i in with_targets(batches) {
+            log_probs[i] = self.log_probs(batches, i, step)?;
+        }
+        Ok(log_probs)
+    }
+
+    fn weigh_by(&self, batches: &[Batch], mut log_probs: Vec<RowLogProbs>) -> (Weighed, usize) {
+        // Micro-batches without targets have no pass.
+        for (of_batch, batch) in log_probs.iter_mut().zip(batches) {
+            of_batch.rows.resize(batch.rows, 0.0);
+        }
+        let is_bad = |one: &RowLogProbs| {
+            one.rows.iter().chain(&one.mismatched).any(|log_prob| !log_prob.is_finite())
+        };
+        let bad = log_probs.iter().position(is_bad).unwrap_or(0);
+        (self.objective.weigh(batches, &log_probs), bad)
+    }
+
+    /// The log-probabilities of the rows of the micro-batch `i`: the first pass.
+    fn log_probs(
+        &self,
+        batches: &[Batch],
+        i: usize,
+        step: u64,
+    ) -> Result<RowLogProbs, KernelError> {
+        let others = batches[i].answers.as_ref().map(|answers| &answers.mismatched);
+        self.with_model(batches, i, step, |model| {
+            let of = |batch: &Batch| {
+                let tensors = BatchTensors::new(batch, model.whole.device());
+                let start = model.whole.start(&self.method.time_state(), batch.rows as i64);
+                row_log_probs(model, &start, &tensors, self.options.loss())
+            };
+            let mismatched = match others.filter(|others| others.learned() > 0) {
+                Some(others) => of(others)?,
+                None => Vec::new(),
+            };
+            Ok(RowLogProbs { rows: of(&batches[i])?, mismatched })
+        })?
     }
 
     /// The outcome of a step on `batches` that changes nothing, without computing it.
@@ -238,6 +365,7 @@ impl<'a> Trainer<'a> {
         StepOutcome {
             loss: f64::NAN,
             grad_norm: f64::NAN,
+            rewards: None,
             targets: sum(Batch::learned),
             positions: sum(|batch| batch.inputs.len() as u64),
             skipped: true,

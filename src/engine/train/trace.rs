@@ -62,8 +62,8 @@ fn trace_to_end(
         let value = || parameter.tensor.shallow_clone();
         look.see(format_args!("{}", parameter.name), Direction::Before, value)?;
     }
-    let scale = trainer.loss_scale() / trainer.skip(batches).targets as f64;
-    trainer.each_pass(batches, step, scale, |i, pass| {
+    let weighed = trainer.weigh_alone(batches, step)?;
+    trainer.each_pass(batches, step, &weighed, |i, pass| {
         let mut look = Look { micro_batch: Some(i), chunk: None, see: &mut *look.see };
         pass.backward_observed(&mut look).map(|_| ControlFlow::Continue(()))
     })?;

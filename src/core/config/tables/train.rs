@@ -12,7 +12,7 @@ pub struct Train {
     /// Context length: tokens per sample, at least 1.
     #[schemars(range(min = 1), extend("x-unit" = "tokens"))]
     pub ctx_len: u32,
-    /// Samples per forward and backward pass, at least 1. Memory grows with it.
+    /// Samples per forward and backward pass, at least 1. Memory grows with it. A preference pair is one sample with two rows.
     #[schemars(range(min = 1), extend("x-unit" = "samples"))]
     pub micro_bsz: u32,
     /// Forward and backward passes per optimizer step, at least 1.

@@ -7,7 +7,7 @@ use crate::data::samples::{Loader, LoaderOptions, Survey};
 use crate::diagnostic::{Diagnostic, msg};
 
 use super::ingest::{FIRST, FirstDocuments, build_first};
-use super::layout::{PrepareSpec, origin_in};
+use super::layout::{PrepareSpec, cuts_in, origin_in};
 use super::prepare::files;
 
 /// The error with which a run would refuse the first documents of the sources, or the warnings that it would give.
@@ -29,7 +29,8 @@ pub fn first_look(
     let files = files(spec.sources);
     let origin = |index: usize| origin_in(folder.path(), &files, u32::try_from(index).ok()?);
     let FirstDocuments { pair, records, muted, is_partial } = first;
-    let options = LoaderOptions { muted, ..options };
+    let Ok(cuts) = cuts_in(folder.path()) else { return Vec::new() };
+    let options = LoaderOptions { muted, cuts, ..options };
     let (mask, ctx_len) = (options.mask.clone(), options.ctx_len);
     let cut = |survey: &Survey| survey.cut_conversations(&mask, ctx_len);
     let loader = Binidx::open(&pair)

@@ -13,7 +13,6 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::data::OnBadLine;
 use crate::data::binidx::{Binidx, BinidxWriter, pair};
 use crate::data::conversation::Muted;
 use crate::data::error::{DataError, Origin, place};
@@ -22,13 +21,14 @@ use crate::data::readers::{BadLine, Body, Content, Document, FileDigest, Record,
 use crate::data::shapes::{RecordCounts, RecordText};
 use crate::data::threads;
 use crate::data::tokenizer::END_OF_DOCUMENT;
+use crate::data::{Answers, OnBadLine};
 use crate::diagnostic::msg;
 use crate::words::size;
 use crate::work::Work;
 
 use super::layout::{
-    CONTENTS, LongestDocument, MUTED, NO_FILE, ORDER, PLACES, Place, PrepareReport, PrepareSpec,
-    SOURCE, Split,
+    CONTENTS, CUTS, LongestDocument, MUTED, NO_FILE, ORDER, PLACES, Place, PrepareReport,
+    PrepareSpec, SOURCE, Split,
 };
 use super::split::{Dealer, validation_contents};
 
@@ -267,6 +267,11 @@ fn ingest(
         pair: BinidxWriter::create(prefix, vocab_size)?,
         places: Rows::create(places.into())?,
         contents: Rows::create(contents.into())?,
+        cuts: spec
+            .answers
+            .are_compared()
+            .then(|| Rows::create(places.with_file_name(CUTS)))
+            .transpose()?,
         digests: Vec::new(),
         skipped: 0,
         longest: LongestDocument { document: 0, tokens: 0 },
@@ -289,6 +294,7 @@ fn ingest(
         pair,
         places,
         contents,
+        cuts,
         digests,
         skipped,
         longest,
@@ -300,6 +306,7 @@ fn ingest(
     pair.finish()?;
     places.finish()?;
     contents.finish()?;
+    cuts.map(Rows::finish).transpose()?;
     Ok(Ingested { sources, digests, skipped, longest, records, muted, vocab_size, is_partial })
 }
 
@@ -344,28 +351,29 @@ struct Encoded<'a> {
     digest: u64,
     /// XXH3 of the content, by which records of runs identify the document.
     content: u64,
+    /// Where the rejected answer begins, in tokens.
+    cut: u32,
 }
 
-/// The records with an error in place of each preference pair. With `shows`, the first one has its line.
-fn without_pairs(
+/// The records with an error in place of each that does not have `answers`. With `shows`, the first one has its line.
+fn with_answers(
     mut records: Vec<Record>,
+    answers: Answers,
     source: &Source,
     file: &Path,
     mut shows: bool,
 ) -> Vec<Record> {
     for record in &mut records {
-        let Ok(Document { number, body: Body::Record(RecordText { rejected: Some(_), .. }) }) =
-            record
-        else {
-            continue;
-        };
+        let Ok(Document { number, body: Body::Record(text) }) = record else { continue };
+        let (is_pair, has_label) = (text.rejected.is_some(), text.label.is_some());
+        let Some(fault) = LineFault::of_answers(answers, is_pair, has_label) else { continue };
         let origin = shows.then(|| source.format().origin(file, *number));
         let place = match origin {
             Some(Origin::Jsonl(place)) => place,
             _ => place(file, *number as usize, b"", 0..0),
         };
         shows = false;
-        *record = Err(BadLine { place, fault: LineFault::Preference });
+        *record = Err(BadLine { place, fault });
     }
     records
 }
@@ -378,6 +386,8 @@ struct Ingest<'a> {
     pair: BinidxWriter,
     places: Rows,
     contents: Rows,
+    /// Where rejected answers begin; absent where documents are imitated.
+    cuts: Option<Rows>,
     digests: Vec<u64>,
     skipped: u64,
     longest: LongestDocument,
@@ -447,7 +457,7 @@ impl Ingest<'_> {
         let mut lines = Tally::default();
         let mut batches = source.format().read(path, self.spec.form)?;
         while let Some(batch) = batches.next() {
-            let mut batch = without_pairs(batch?, source, path, lines.is_clean());
+            let mut batch = with_answers(batch?, self.spec.answers, source, path, lines.is_clean());
             let is_cut = self.most.is_some_and(|most| batch.len() as u64 > most);
             if is_cut {
                 batch.truncate(FIRST as usize);
@@ -495,25 +505,57 @@ impl Ingest<'_> {
 
     /// The tokens of a document, with the end of document where a text has one; `None` for an invalid line.
     fn encode<'d>(&self, record: &'d Record) -> Option<Result<Encoded<'d>, RoundTripFailed>> {
-        let text = match &record.as_ref().ok()?.body {
-            Body::Text(text) | Body::Record(RecordText { text, .. }) => {
-                self.spec.form.template.cleaned(text)
+        let (text, rejected, label) = match &record.as_ref().ok()?.body {
+            Body::Text(text) => (text, None, None),
+            Body::Record(RecordText { text, rejected, label, .. }) => {
+                (text, rejected.as_ref(), *label)
             }
             Body::Tokens(ids) => {
                 let content: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
-                return Some(Ok(self.encoded(Cow::Borrowed(ids), &content)));
+                return Some(Ok(self.encoded(Cow::Borrowed(ids), 0, &content)));
             }
         };
-        let text = text.as_bytes();
+        Some(self.encode_texts(text, rejected, label))
+    }
+
+    /// The tokens of a text, followed by those of the text with the rejected answer.
+    fn encode_texts<'d>(
+        &self,
+        text: &str,
+        rejected: Option<&String>,
+        label: Option<bool>,
+    ) -> Result<Encoded<'d>, RoundTripFailed> {
+        let template = self.spec.form.template;
+        let text = template.cleaned(text);
+        let mut ids = self.tokens(&text)?;
+        if !self.spec.answers.are_compared() {
+            return Ok(self.encoded(Cow::Owned(ids), 0, text.as_bytes()));
+        }
+        // A zero byte between both sides tells equal texts of other sides apart.
+        let both = |chosen: &str, rejected: &str| [chosen, "\0", rejected].concat();
+        let (cut, content) = match (rejected, label) {
+            (None, Some(false)) => (0, both("", &text)),
+            (None, _) => (ids.len(), both(&text, "")),
+            (Some(rejected), _) => {
+                let (cut, rejected) = (ids.len(), template.cleaned(rejected));
+                ids.extend(self.tokens(&rejected)?);
+                (cut, both(&text, &rejected))
+            }
+        };
+        Ok(self.encoded(Cow::Owned(ids), cut as u32, content.as_bytes()))
+    }
+
+    /// The tokens of a text, with the end of document.
+    fn tokens(&self, text: &str) -> Result<Vec<u32>, RoundTripFailed> {
         let PrepareSpec { tokenizer, mask, end_of_doc, .. } = self.spec;
-        let mut ids = mask.encode(tokenizer, text);
-        if !tokenizer.spells(&ids, text) {
-            return Some(Err(RoundTripFailed));
+        let mut ids = mask.encode(tokenizer, text.as_bytes());
+        if !tokenizer.spells(&ids, text.as_bytes()) {
+            return Err(RoundTripFailed);
         }
         if !end_of_doc {
             ids.pop_if(|id| *id == END_OF_DOCUMENT);
         }
-        Some(Ok(self.encoded(Cow::Owned(ids), text)))
+        Ok(ids)
     }
 
     /// Counts the next document to be pushed.
@@ -525,10 +567,10 @@ impl Ingest<'_> {
         }
     }
 
-    fn encoded<'d>(&self, ids: Cow<'d, [u32]>, content: &[u8]) -> Encoded<'d> {
+    fn encoded<'d>(&self, ids: Cow<'d, [u32]>, cut: u32, content: &[u8]) -> Encoded<'d> {
         let digest =
             if self.spec.val_split > 0.0 { digest(self.spec.val_seed, content) } else { 0 };
-        Encoded { ids, digest, content: xxh3_64(content) }
+        Encoded { ids, digest, content: xxh3_64(content), cut }
     }
 
     fn push(&mut self, encoded: &Encoded<'_>, place: Place) -> Result<(), DataError> {
@@ -544,6 +586,9 @@ impl Ingest<'_> {
             self.digests.push(encoded.digest);
         }
         self.contents.push(&encoded.content.to_le_bytes())?;
+        if let Some(cuts) = &mut self.cuts {
+            cuts.push(&encoded.cut.to_le_bytes())?;
+        }
         self.places.push(&place.to_bytes())
     }
 }

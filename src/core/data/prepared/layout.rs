@@ -5,6 +5,8 @@
 //! val.bin, val.idx       the validation documents, once, in source order; absent when there are none
 //! train.order, val.order the number of each document of a pair in source order, u32 each
 //! places                 the origin of each document: file u32, line or index u64
+//! cuts                   where the rejected answer begins in each document in source order, in tokens, u32 each; absent
+//!                        where documents are imitated
 //! muted.json             text that is never target text, by document in source order; absent when there is none
 //! contents               the digest of each document's content in source order, u64 each
 //! source.json            the report
@@ -21,11 +23,12 @@ use crate::data::error::{DataError, Origin};
 use crate::data::readers::{self, FileDigest, MADE_UP, Source};
 use crate::data::shapes::{RecordCounts, RecordForm};
 use crate::data::tokenizer::Tokenizer;
-use crate::data::{DataType, OnBadLine};
+use crate::data::{Answers, Cuts, DataType, OnBadLine};
 
 pub(crate) const ORDER: &str = "order";
 pub(crate) const PLACES: &str = "places";
 pub(crate) const CONTENTS: &str = "contents";
+pub(crate) const CUTS: &str = "cuts";
 pub(crate) const MUTED: &str = "muted.json";
 pub(crate) const SOURCE: &str = "source.json";
 
@@ -47,6 +50,8 @@ pub struct PrepareSpec<'a> {
     pub form: RecordForm<'a>,
     /// Separates texts that are tokenised one by one, see [`Mask::encode`].
     pub mask: &'a Mask,
+    /// The answers that records have.
+    pub answers: Answers,
     /// What to do with an invalid JSONL line.
     pub on_bad_line: OnBadLine,
     /// Whether every document of text ends with [`crate::data::END_OF_DOCUMENT`].
@@ -167,6 +172,14 @@ impl Prepared {
         serde_json::from_slice(&read(file.clone())?).map_err(unreadable)
     }
 
+    /// Where the rejected answers begin, by document in source order.
+    ///
+    /// # Errors
+    /// [`DataError::Read`].
+    pub fn cuts(&self) -> Result<Cuts, DataError> {
+        cuts_in(&self.folder)
+    }
+
     /// The file of all documents' digests in source order: u64 each, little-endian, the same for the same content
     /// whatever else is prepared with it.
     pub fn contents(&self) -> PathBuf {
@@ -205,6 +218,16 @@ impl Prepared {
     fn order_file(&self, split: Split) -> PathBuf {
         self.folder.join(split.name()).with_extension(ORDER)
     }
+}
+
+/// [`Prepared::cuts`] of the data in `folder`.
+pub(crate) fn cuts_in(folder: &Path) -> Result<Cuts, DataError> {
+    let file = folder.join(CUTS);
+    if !file.is_file() {
+        return Ok(Cuts::NONE);
+    }
+    let cuts = read(file)?;
+    Ok(Cuts::new(cuts.as_chunks::<4>().0.iter().map(|cut| u32::from_le_bytes(*cut)).collect()))
 }
 
 /// The origin of the document with this number in source order, which `folder` records; `None` when it cannot be read.

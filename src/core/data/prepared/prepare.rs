@@ -21,7 +21,7 @@ use crate::work::Work;
 use super::cache::note_use;
 use super::ingest::{build, digests};
 use super::layout::{
-    CONTENT_BYTES, CONTENTS, Hold, MUTED, ORDER, PrepareReport, PrepareSpec, Prepared, Split,
+    CONTENT_BYTES, CONTENTS, CUTS, Hold, MUTED, ORDER, PrepareReport, PrepareSpec, Prepared, Split,
 };
 
 /// Part of the key: goes up when the same input would be prepared differently.
@@ -76,7 +76,7 @@ fn found(spec: &PrepareSpec<'_>, key: &str) -> Option<Prepared> {
     let folder = folder(spec, key);
     let _cache = Hold::on(spec.cache_dir);
     let hold = Hold::on(&folder);
-    let report = load(&folder)?;
+    let report = load(&folder).filter(|report| has_cuts(spec, &folder, report))?;
     note_use(&folder);
     Some(prepared(spec, key, true, report, hold))
 }
@@ -146,6 +146,7 @@ fn key(spec: &PrepareSpec<'_>, digests: &[Vec<FileDigest>]) -> String {
         tokenizer,
         form,
         mask,
+        answers,
         on_bad_line,
         end_of_doc,
         val_split,
@@ -167,6 +168,9 @@ fn key(spec: &PrepareSpec<'_>, digests: &[Vec<FileDigest>]) -> String {
     if val_seed != seed && *val_split > 0.0 {
         inputs += &format!("val_seed {val_seed}\n");
     }
+    if answers.are_compared() {
+        inputs += &format!("answers {answers:?}\n");
+    }
     for (Source { data_type, files: _, weight, limit }, digests) in sources.iter().zip(digests) {
         let weight = weight.to_bits();
         inputs += &format!("source {data_type:?} weight {weight:016x} limit {limit:?}\n");
@@ -178,6 +182,12 @@ fn key(spec: &PrepareSpec<'_>, digests: &[Vec<FileDigest>]) -> String {
     let mut key = sha256_hex(inputs);
     key.truncate(16);
     key
+}
+
+/// Whether a prepared folder says where rejected answers begin, if answers are compared.
+fn has_cuts(spec: &PrepareSpec<'_>, folder: &Path, report: &PrepareReport) -> bool {
+    let is_whole = |cuts: fs::Metadata| cuts.len() == 4 * report.documents;
+    !spec.answers.are_compared() || fs::metadata(folder.join(CUTS)).is_ok_and(is_whole)
 }
 
 /// The report of a prepared folder; `None` when it is absent or damaged.
@@ -205,12 +215,12 @@ mod tests {
 
     use super::super::layout::LongestDocument;
     use super::*;
-    use crate::data::OnBadLine;
     use crate::data::conversation::{Mask, Template};
     use crate::data::error::Origin;
     use crate::data::shapes::{RecordCounts, RecordForm, Shape, ShapeCount};
     use crate::data::tokenizer::END_OF_DOCUMENT;
     use crate::data::tokenizer::tests::WORLD_TOKENIZER;
+    use crate::data::{Answers, OnBadLine};
 
     /// The source line of every document of a pair.
     fn lines(prepared: &Prepared, split: Split) -> Vec<usize> {
@@ -258,6 +268,7 @@ mod tests {
                 tokenizer: &WORLD_TOKENIZER,
                 form: RecordForm::new(&template),
                 mask: &Mask::All,
+                answers: Answers::Imitated,
                 on_bad_line: OnBadLine::Error,
                 end_of_doc: true,
                 val_split: 0.0,

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::data::answers::Side;
+
 /// One micro-batch: inputs (B, T) and the target tokens. Made by a [`super::Loader`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
@@ -20,6 +22,26 @@ pub struct Batch {
     pub targets: Vec<i64>,
     /// For each row the documents in it, by their numbers in the pair; empty where unknown.
     pub documents: Vec<Vec<usize>>,
+    /// What the rows are where answers are compared.
+    pub answers: Option<Box<RowAnswers>>,
+}
+
+/// The rows of a micro-batch of answers that are compared.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RowAnswers {
+    /// What each row is. The rejected answer of a pair follows the chosen one.
+    pub rows: Vec<RowAnswer>,
+    /// For each record the answer of another one behind its question; without rows unless asked for.
+    pub mismatched: Batch,
+}
+
+/// An answer in a row of its own.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct RowAnswer {
+    /// The record, by its number in source order.
+    pub record: usize,
+    /// Which answer it is.
+    pub side: Side,
 }
 
 /// A row of a batch before it is padded.
@@ -84,6 +106,7 @@ impl Batch {
             learned_at,
             targets,
             documents: rows.iter().map(|row| row.documents.clone()).collect(),
+            answers: None,
         }
     }
 
@@ -117,6 +140,11 @@ impl Batch {
             let bytes = numbers.iter().flat_map(|number| number.to_le_bytes());
             add(digest, &[numbers.len() as i64], bytes);
         }
+        if let Some(answers) = &self.answers {
+            let sides = answers.rows.iter().map(|row| u8::from(row.side == Side::Chosen));
+            add(digest, &[answers.rows.len() as i64], sides);
+            answers.mismatched.digest(digest);
+        }
     }
 }
 
@@ -127,7 +155,7 @@ fn add(digest: &mut Xxh3, size: &[i64], bytes: impl Iterator<Item = u8>) {
 }
 
 /// A row of a batch.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct PlainRow {
     /// Its tokens, padding included.
     pub inputs: Vec<i64>,
@@ -137,10 +165,13 @@ pub struct PlainRow {
     pub learned_at: Vec<usize>,
     /// The target token at each of these positions.
     pub targets: Vec<i64>,
+    /// Weight of the targets in the mean of their step, where an objective weighs rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f64>,
 }
 
 impl Batch {
-    /// The rows.
+    /// The rows, without weights.
     pub fn plain(&self) -> Vec<PlainRow> {
         let t = self.tokens;
         let row = |inputs: &[i64]| PlainRow { inputs: inputs.to_vec(), ..PlainRow::default() };
@@ -179,6 +210,7 @@ mod tests {
                 restarts: vec![2],
                 learned_at: vec![0, 3],
                 targets: vec![6, 9],
+                ..PlainRow::default()
             },
             PlainRow {
                 inputs: vec![1, 2, 0, 0],

@@ -1,6 +1,6 @@
 //! Documents on disk -> batches, in an order that depends only on the seed, the pass and the samples.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::data::binidx::Binidx;
 use crate::data::conversation::{Mask, TurnSurvey};
@@ -12,24 +12,28 @@ use crate::data::{Dataload, Walk};
 use super::batch::{Batch, Row};
 use super::options::LoaderOptions;
 use super::packing::pack;
-use super::survey::{Piece, Survey, survey};
+use super::survey::{Piece, Survey, partners, survey};
 
 /// Reads samples from a pair.
 #[derive(Debug)]
 pub struct Loader<'a> {
-    data: Binidx,
-    tokenizer: &'a Tokenizer,
-    options: LoaderOptions,
-    samples: Samples,
+    pub(super) data: Binidx,
+    pub(super) tokenizer: &'a Tokenizer,
+    pub(super) options: LoaderOptions,
+    pub(super) samples: Samples,
     survey: Survey,
     turns: TurnSurvey,
     /// Documents that no batch contains.
-    skipped: HashSet<usize>,
+    pub(super) skipped: HashSet<usize>,
+    /// The document in source order that each document of the pair is a copy of; empty when there are no copies.
+    pub(super) sources: Vec<usize>,
+    /// For each record the piece whose answer stands behind its question; empty unless asked for.
+    pub(super) partners: BTreeMap<usize, usize>,
 }
 
 /// Where samples come from.
 #[derive(Debug)]
-enum Samples {
+pub(super) enum Samples {
     /// Pieces of documents.
     Pieces {
         pieces: Vec<Piece>,
@@ -44,26 +48,42 @@ enum Samples {
 
 /// The samples of one pass over the documents, each as indices of pieces.
 #[derive(Debug)]
-struct Pass {
+pub(super) struct Pass {
     number: u64,
-    samples: Vec<Vec<u32>>,
+    pub(super) samples: Vec<Vec<u32>>,
 }
 
 impl Pass {
     fn new(number: u64, pieces: &[Piece], options: &LoaderOptions) -> Pass {
         let mut rng = generator(options.seed, number);
-        let mut order: Vec<u32> = (0..pieces.len() as u32).collect();
-        shuffle(&mut order, &mut rng);
-        let samples = if options.dataload == Dataload::Pack {
+        let mut samples = samples_of(pieces);
+        shuffle(&mut samples, &mut rng);
+        if options.dataload == Dataload::Pack {
+            let order = samples.concat();
             let inputs = |piece: u32| pieces[piece as usize].inputs;
             let mut rows = pack(&order, inputs, options.ctx_len as u32);
             shuffle(&mut rows, &mut rng);
-            rows
-        } else {
-            order.into_iter().map(|piece| vec![piece]).collect()
-        };
+            samples = rows;
+        }
         Pass { number, samples }
     }
+
+    /// Becomes another pass.
+    pub(super) fn turn_to(&mut self, number: u64, pieces: &[Piece], options: &LoaderOptions) {
+        if self.number != number {
+            *self = Pass::new(number, pieces, options);
+        }
+    }
+}
+
+/// The samples of the pieces in their order: each piece, or the answers of a record together.
+fn samples_of(pieces: &[Piece]) -> Vec<Vec<u32>> {
+    let numbered: Vec<(u32, &Piece)> = (0..).zip(pieces).collect();
+    let is_one = |(_, a): &(u32, &Piece), (_, b): &(u32, &Piece)| {
+        a.side.is_some() && a.document == b.document
+    };
+    let samples = numbered.chunk_by(is_one);
+    samples.map(|pieces| pieces.iter().map(|(number, _)| *number).collect()).collect()
 }
 
 impl<'a> Loader<'a> {
@@ -83,13 +103,18 @@ impl<'a> Loader<'a> {
         sources: &[usize],
     ) -> Result<Loader<'a>, DataError> {
         let muted = options.muted.of_copies(sources);
-        let options = LoaderOptions { muted, ..options };
+        let cuts = options.cuts.of_copies(sources);
+        let options = LoaderOptions { muted, cuts, ..options };
         let (tokens, ctx_len) = (data.tokens(), options.ctx_len);
         let file = || data.prefix().to_path_buf();
         if options.dataload == Dataload::Get && tokens <= ctx_len as u64 {
             return Err(DataError::ShorterThanWindow { file: file(), tokens, ctx_len });
         }
         let (pieces, survey, turns) = survey(&data, tokenizer, &options, vocab_size, sources)?;
+        let partners = match options.mismatched {
+            true => partners(&pieces, sources),
+            false => BTreeMap::new(),
+        };
         let samples = match (options.dataload, options.walk) {
             (Dataload::Get, Walk::Random) => Samples::Random,
             (Dataload::Get, Walk::MagicPrime) => {
@@ -100,7 +125,8 @@ impl<'a> Loader<'a> {
             _ => Samples::Pieces { pass: Pass::new(0, &pieces, &options), pieces },
         };
         let skipped = HashSet::new();
-        Ok(Loader { data, tokenizer, options, samples, survey, turns, skipped })
+        let sources = sources.to_vec();
+        Ok(Loader { data, tokenizer, options, samples, survey, turns, skipped, sources, partners })
     }
 
     /// Removes these documents of the pair from all further batches, which stay the same otherwise. Windows, which
@@ -154,8 +180,12 @@ impl<'a> Loader<'a> {
             let batches = self.samples_per_pass().div_ceil(micro_bsz);
             return vec![self.options.ctx_len as u64; batches as usize];
         };
+        let compared = self.options.cuts.is_some();
         let inputs = |piece: &u32| u64::from(pieces[*piece as usize].inputs);
-        let row = |row: &Vec<u32>| row.iter().map(inputs).sum::<u64>();
+        let row = |row: &Vec<u32>| match compared {
+            true => row.iter().map(inputs).max().unwrap_or(0),
+            false => row.iter().map(inputs).sum::<u64>(),
+        };
         let pass = Pass::new(0, pieces, &self.options);
         let batches = pass.samples.chunks(micro_bsz as usize);
         batches.map(|rows| rows.iter().map(row).max().unwrap_or(0)).collect()
@@ -166,7 +196,18 @@ impl<'a> Loader<'a> {
     /// # Errors
     /// A document that cannot be read.
     pub fn batch(&mut self, first: u64, micro_bsz: u64) -> Result<Batch, DataError> {
-        let rows = (first..first + micro_bsz).map(|i| self.row(i));
+        self.batch_of(first..first + micro_bsz)
+    }
+
+    /// These samples, counted over all passes.
+    ///
+    /// # Errors
+    /// A document that cannot be read.
+    pub fn batch_of(&mut self, samples: impl Iterator<Item = u64>) -> Result<Batch, DataError> {
+        if self.options.cuts.is_some() {
+            return self.batch_of_answers(samples);
+        }
+        let rows = samples.map(|i| self.row(i));
         Ok(Batch::new(&rows.collect::<Result<Vec<_>, _>>()?))
     }
 
@@ -177,9 +218,7 @@ impl<'a> Loader<'a> {
         match &mut self.samples {
             Samples::Pieces { pieces, pass } => {
                 let (number, place) = (i / per_pass, i % per_pass);
-                if pass.number != number {
-                    *pass = Pass::new(number, pieces, &self.options);
-                }
+                pass.turn_to(number, pieces, &self.options);
                 let mut row = Row::default();
                 let pieces = pass.samples[place as usize].iter().map(|&i| pieces[i as usize]);
                 for piece in pieces.filter(|piece| !self.skipped.contains(&piece.document)) {
@@ -250,7 +289,7 @@ mod tests {
     use super::*;
     use crate::data::Overlong;
     use crate::data::tokenizer::tests::WORLD_TOKENIZER;
-    use crate::data::{BinidxWriter, END_OF_DOCUMENT, Muted, Template};
+    use crate::data::{BinidxWriter, Cuts, END_OF_DOCUMENT, Muted, Template};
 
     const OPTIONS: LoaderOptions = LoaderOptions {
         ctx_len: 8,
@@ -259,6 +298,8 @@ mod tests {
         overlong: Overlong::Error,
         mask: Mask::All,
         muted: Muted::NONE,
+        cuts: Cuts::NONE,
+        mismatched: false,
         seed: 5,
     };
 

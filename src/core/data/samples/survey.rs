@@ -1,12 +1,13 @@
 //! A survey of every document before training: does it fit, does the model know its tokens, has it target tokens;
 //! and the pieces of documents that become samples.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::data::answers::Side;
 use crate::data::binidx::Binidx;
 use crate::data::conversation::{Mask, TurnSurvey, Unlearned};
 use crate::data::error::{DataError, Origin};
@@ -15,7 +16,7 @@ use crate::data::{Dataload, Overlong};
 use crate::diagnostic::{Diagnostic, msg};
 use crate::words::grouped;
 
-use super::options::LoaderOptions;
+use super::options::{Conversation, LoaderOptions};
 
 /// Counts of the documents of a pair.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -63,6 +64,8 @@ pub(crate) struct Piece {
     pub(crate) document: usize,
     /// Its first input.
     pub(crate) first: u32,
+    /// The answer that it holds, where answers are compared.
+    pub(crate) side: Option<Side>,
     /// Its inputs; at least 1. The last one predicts a target token, because nothing after it changes the loss.
     pub(crate) inputs: u32,
 }
@@ -91,7 +94,7 @@ pub(crate) fn survey(
     let mut survey = Survey::default();
     let mut pieces = Vec::new();
     // The longest of the documents that are refused for their length.
-    let mut longest: Option<usize> = None;
+    let mut longest: Option<(usize, usize)> = None;
     let mut turns = TurnSurvey::new(&options.mask);
     let (mut all, mut without_targets, mut too_long) =
         (Distinct::new(sources), Distinct::new(sources), Distinct::new(sources));
@@ -105,10 +108,10 @@ pub(crate) fn survey(
         }
         survey.copies += 1;
         survey.tokens += ids.len() as u64;
-        let muted = options.muted.of(i);
-        let mask = options.mask.of_tokens_without(tokenizer, &ids, muted);
+        let conversations = options.conversations(tokenizer, i, &ids);
         if windows {
-            let targets = mask.iter().filter(|target| **target).count();
+            let mask = conversations.iter().flat_map(|one| &one.targets);
+            let targets = mask.filter(|target| **target).count();
             survey.target_tokens += targets as u64;
             survey.positions += ids.len() as u64;
             if targets == 0 {
@@ -116,12 +119,13 @@ pub(crate) fn survey(
             }
             continue;
         }
-        let overlong = ids.len() > options.ctx_len + 1;
+        let longest_here = conversations.iter().map(|one| one.tokens.len()).max().unwrap_or(0);
+        let overlong = longest_here > options.ctx_len + 1;
         let reached = match (overlong, options.overlong) {
             (true, Overlong::Error) => {
                 too_long.add(i);
-                if longest.is_none_or(|longest| data.doc_len(longest) < ids.len()) {
-                    longest = Some(i);
+                if longest.is_none_or(|(_, tokens)| tokens < longest_here) {
+                    longest = Some((i, longest_here));
                 }
                 continue;
             }
@@ -132,7 +136,9 @@ pub(crate) fn survey(
             }
             (true, Overlong::Truncate) => {
                 survey.truncated += 1;
-                survey.cut_tokens += (ids.len() - options.ctx_len - 1) as u64;
+                let lost =
+                    |one: &Conversation| one.tokens.len().saturating_sub(options.ctx_len + 1);
+                survey.cut_tokens += conversations.iter().map(lost).sum::<usize>() as u64;
                 options.ctx_len + 1
             }
             (true, Overlong::Split) => {
@@ -141,17 +147,20 @@ pub(crate) fn survey(
             }
             (false, _) => ids.len(),
         };
-        let before = pieces.len();
-        pieces.extend(cut(i, &mask[..reached], options.ctx_len));
-        if pieces.len() == before {
-            without_targets.add(i);
+        for one in conversations {
+            let before = pieces.len();
+            let mask = &one.targets[..reached.min(one.targets.len())];
+            pieces.extend(cut(i, &one, mask, options.ctx_len));
+            if pieces.len() == before {
+                without_targets.add(i);
+            }
+            let targets = mask.iter().skip(1).filter(|target| **target).count();
+            survey.target_tokens += targets as u64;
         }
-        let targets = mask[..reached].iter().skip(1).filter(|target| **target).count();
-        survey.target_tokens += targets as u64;
     }
     survey.documents = all.count();
-    if let Some(document) = longest {
-        let (tokens, others) = (data.doc_len(document), too_long.count() as usize - 1);
+    if let Some((document, tokens)) = longest {
+        let others = too_long.count() as usize - 1;
         let limit = options.ctx_len + 1;
         return Err(DataError::Overlong { document: origin(document), tokens, limit, others });
     }
@@ -193,13 +202,30 @@ fn add_turns(
     Ok(())
 }
 
-/// The pieces of at most `ctx_len` inputs of a document that have target tokens. `mask` is true for each target token.
-fn cut(document: usize, mask: &[bool], ctx_len: usize) -> impl Iterator<Item = Piece> {
+/// The pieces of at most `ctx_len` inputs of a conversation that have target tokens. `mask` is true for each target token.
+fn cut(
+    document: usize,
+    conversation: &Conversation,
+    mask: &[bool],
+    ctx_len: usize,
+) -> impl Iterator<Item = Piece> {
+    let (start, side) = (conversation.tokens.start, conversation.side);
     let predicted = mask.get(1..).unwrap_or_default();
     predicted.chunks(ctx_len).enumerate().filter_map(move |(index, targets)| {
         let last = targets.iter().rposition(|target| *target)?;
-        Some(Piece { document, first: (index * ctx_len) as u32, inputs: last as u32 + 1 })
+        let first = (start + index * ctx_len) as u32;
+        Some(Piece { document, first, side, inputs: last as u32 + 1 })
     })
+}
+
+/// For each record a piece of the next one in source order, the first after the last.
+pub(crate) fn partners(pieces: &[Piece], sources: &[usize]) -> BTreeMap<usize, usize> {
+    let mut first = BTreeMap::new();
+    for (at, piece) in pieces.iter().enumerate() {
+        first.entry(sources.get(piece.document).copied().unwrap_or(piece.document)).or_insert(at);
+    }
+    let next = first.values().skip(1).chain(first.values().take(1));
+    first.keys().copied().zip(next.copied()).collect()
 }
 
 /// Counts documents, each once however often it is copied.

@@ -54,12 +54,14 @@ pub struct RecordForm<'a> {
     pub ignore_keys: &'a [String],
     /// Writes turns as one text.
     pub template: &'a Template,
+    /// Whether the key `label` says if the answer of a record is good.
+    pub labels: bool,
 }
 
 impl<'a> RecordForm<'a> {
     /// For records of any shape.
     pub fn new(template: &'a Template) -> RecordForm<'a> {
-        RecordForm { sft_field: &[], ignore_keys: &[], template }
+        RecordForm { sft_field: &[], ignore_keys: &[], template, labels: false }
     }
 
     /// The ignored keys that change documents, for the keys of prepared data.
@@ -78,6 +80,8 @@ pub struct RecordText {
     pub muted: Vec<Range<usize>>,
     /// The document with the rejected answer of a preference pair.
     pub rejected: Option<String>,
+    /// Whether the answer is good, where a label says so.
+    pub label: Option<bool>,
     /// Its shape.
     pub shape: Shape,
     /// The keys that tell the shape, in words.

@@ -58,6 +58,10 @@ pub(crate) fn text_of_record(
         [first, ..] => first.clone(),
         [] => keys.split(',').next().unwrap_or_default().to_owned(),
     };
+    let label = match form.labels && shape != Shape::Preference {
+        true => label(&mut fields)?,
+        false => None,
+    };
     let before = fields.usual();
     let made = read(form, shape, &keys, &mut fields, &mut ledger)?;
     fields.finish(&mut ledger);
@@ -86,7 +90,25 @@ pub(crate) fn text_of_record(
             (text, muted, Some(written(rejected)?.0))
         }
     };
-    Ok(RecordText { text, muted, rejected, shape, keys, used, unused })
+    Ok(RecordText { text, muted, rejected, label, shape, keys, used, unused })
+}
+
+/// The key that says whether an answer is good.
+const LABEL: &str = "label";
+
+/// The label of a record. Tables write it as text.
+fn label(record: &mut Fields) -> Result<Option<bool>, ShapeFault> {
+    let Some(value) = record.take(LABEL) else { return Ok(None) };
+    let fault = |found| ShapeFault::at(LABEL, LineFault::LabelType { found });
+    match &value {
+        Value::Bool(label) => Ok(Some(*label)),
+        Value::String(text) => match &*text.to_lowercase() {
+            "true" => Ok(Some(true)),
+            "false" => Ok(Some(false)),
+            _ => Err(fault(type_of(&value))),
+        },
+        other => Err(fault(type_of(other))),
+    }
 }
 
 /// The bytes of the turns of `text` that are muted.

@@ -486,9 +486,29 @@ catalogue! {
     SET_SFT_FIELD: "set `data.sft_field = {keys}`", "设 `data.sft_field = {keys}`";
     LINE_IS_PREFERENCE[ST3114]: "is a preference pair", "是一个偏好对";
     PAIRS_NEED_OBJECTIVE:
-        "a chosen and a rejected answer are for an objective that compares them, which does not exist yet; `data check` \
-         and `data show` read such records",
-        "选中和落选的回答用于比较二者的训练目标，目前还没有；`data check` 和 `data show` 可以读取这样的记录";
+        "`objective.type = \"sft\"` imitates documents; a chosen and a rejected answer are for an objective that compares them",
+        "`objective.type = \"sft\"` 模仿文档；选中和落选的回答用于比较二者的训练目标";
+    SET_DPO:
+        "to compare the answers, set `type = \"dpo\"` in `[objective]`",
+        "要比较两个回答：在 `[objective]` 里写 `type = \"dpo\"`";
+    LINE_IS_NO_PAIR[ST3118]: "is not a preference pair", "不是偏好对";
+    OBJECTIVE_COMPARES_TWO:
+        "the objective of this experiment compares a chosen with a rejected answer",
+        "这个实验的训练目标比较选中的回答和落选的回答";
+    WRITE_CHOSEN_AND_REJECTED:
+        "write the record with `prompt`, `chosen` and `rejected`",
+        "把记录写成带 `prompt`、`chosen` 和 `rejected` 的形式";
+    SET_SFT:
+        "to imitate the documents, set `type = \"sft\"` in `[objective]`",
+        "要模仿文档：在 `[objective]` 里写 `type = \"sft\"`";
+    LINE_HAS_NO_LABEL[ST3118]: "has neither a label nor two answers", "既没有标签，也没有两个回答";
+    OBJECTIVE_JUDGES_ANSWERS:
+        "the objective of this experiment takes records with a `label`, or preference pairs",
+        "这个实验的训练目标使用带 `label` 的记录，或偏好对";
+    WRITE_LABEL:
+        "write `\"label\": true` for a good answer and `\"label\": false` for a bad one",
+        "好的回答写 `\"label\": true`，坏的回答写 `\"label\": false`";
+    LINE_LABEL_TYPE[ST3003]: "must have true or false as `label`, found {found}", "的 `label` 必须是 true 或 false，实际是{found}";
     IGNORE_REJECTED:
         "to train on the chosen answers alone, add `\"rejected\"` to `data.ignore_keys`",
         "只训练选中的回答：把 `\"rejected\"` 加入 `data.ignore_keys`";

@@ -506,6 +506,45 @@ catalogue! {
     LR_INIT_HIGH[ST2301]:
         "`lr_init = {rate}` is {times} times the usual value for {method}",
         "`lr_init = {rate}` 比{method}的通常起始值偏大，相差 {times} 倍";
+    SMOOTHING_NEEDS_SIGMOID[ST2185]:
+        "`label_smoothing` only applies to `loss = \"sigmoid\"`",
+        "`label_smoothing` 只用于 `loss = \"sigmoid\"`";
+    L2WRAP_NEEDS_SFT[ST2185]:
+        "`l2wrap` only applies to `objective.type = \"sft\"`, and the objective is `{name}`",
+        "`l2wrap` 只用于 `objective.type = \"sft\"`，而这里的训练目标是 `{name}`";
+    PREFERENCES_ARE_RECORDS[ST2185]:
+        "`objective.type = \"{name}\"` compares answers of records, and the data has no records",
+        "`objective.type = \"{name}\"` 比较记录中的回答，而数据里没有记录";
+    SET_JSONL: "set `data_type = \"jsonl\"` for files of records", "对记录文件设 `data_type = \"jsonl\"`";
+    PREFERENCES_NEED_ANSWERS[ST2185]:
+        "`objective.type = \"{name}\"` compares answers, but `loss_mask` makes whole documents target text",
+        "`objective.type = \"{name}\"` 比较回答，但 `loss_mask` 把整个文档当作目标";
+    SET_MASK_ASSISTANT: "set `loss_mask = \"assistant\"`", "设 `loss_mask = \"assistant\"`";
+    PREFERENCES_NEED_ROWS[ST2185]:
+        "`objective.type = \"{name}\"` takes each answer as a row of its own, so `dataload` must be `pad` or `only`",
+        "`objective.type = \"{name}\"` 让每个回答各占一行，因此 `dataload` 必须是 `pad` 或 `only`";
+    SET_DATALOAD_PAD: "set `dataload = \"pad\"`", "设 `dataload = \"pad\"`";
+    PREFERENCES_ARE_NOT_SPLIT[ST2185]:
+        "`objective.type = \"{name}\"` compares whole answers, so `overlong` must not split them",
+        "`objective.type = \"{name}\"` 比较完整的回答，因此 `overlong` 不能切分它们";
+    SET_OVERLONG_DROP:
+        "set `overlong = \"drop\"` to leave out long records, or `\"truncate\"` to cut their answers",
+        "设 `overlong = \"drop\"` 略去过长的记录，或设 `\"truncate\"` 截断它们的回答";
+    COMMAND_TAKES_DOCUMENTS[ST2185]:
+        "`statetune {command}` takes documents that are imitated, and the objective of the experiment is `{name}`",
+        "`statetune {command}` 使用被模仿的文档，而这个实验的训练目标是 `{name}`";
+    EXPORT_CHOSEN_ANSWERS:
+        "to export the chosen answers alone, pass `--set objective.type=sft --set-json 'data.ignore_keys=[\"rejected\"]'`",
+        "只导出选中的回答：加 `--set objective.type=sft --set-json 'data.ignore_keys=[\"rejected\"]'`";
+    EVAL_OTHER_DOCUMENTS:
+        "name a file of documents after the run; `statetune report` shows the validation loss and the accuracy of the run",
+        "在运行之后写出一个文档文件；`statetune report` 会显示该运行的验证损失和准确率";
+    RANGE_TEST_NEEDS_SFT[ST2185]:
+        "`lr_init = \"auto\"` and `--rates` measure the loss of imitation, and the objective is `{name}`",
+        "`lr_init = \"auto\"` 和 `--rates` 测量的是模仿的损失，而这里的训练目标是 `{name}`";
+    SET_LR_INIT_NUMBER:
+        "set `lr_init` to a number, such as a tenth of the usual rate of the method",
+        "把 `lr_init` 设为一个数，例如该方法常用学习率的十分之一";
     PROPOSAL: "{settings}  about {total}, {verdict}", "{settings}  约 {total}，{verdict}";
     COST_ALL_TOGETHER: "all of these together", "以上全部一起";
     MEMORY_OF_ITEM: "{item} {size}", "{item} {size}";

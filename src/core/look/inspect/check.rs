@@ -7,8 +7,8 @@ use sha2::{Digest as _, Sha256};
 use super::Sample;
 use crate::data::Overlong;
 use crate::data::{
-    DataError, LineFault, Mask, Origin, RecordCounts, Source, Template, TurnOddity, TurnSurvey,
-    Unlearned,
+    Answers, DataError, LineFault, Mask, Origin, RecordCounts, Source, Template, TurnOddity,
+    TurnSurvey, Unlearned,
 };
 use crate::diagnostic::{Diagnostic, Severity, Span, msg};
 use crate::plan::Plan;
@@ -25,8 +25,10 @@ pub enum Kind {
     NotUtf8,
     /// The line is JSON, but not a valid document.
     NotADocument,
-    /// The document is a preference pair.
+    /// The document is a preference pair, and documents are imitated.
     Preference,
+    /// The document has no answers to compare.
+    NoPreference,
     /// Records have keys that no document is made of.
     LeftOut,
     /// The document has no target tokens.
@@ -63,6 +65,7 @@ impl Kind {
             Kind::NotUtf8 => "ST3002",
             Kind::NotADocument => "ST3003",
             Kind::Preference => "ST3114",
+            Kind::NoPreference => "ST3118",
             Kind::LeftOut => "ST3113",
             Kind::Overlong => "ST3030",
             Kind::NothingLearned => "ST3102",
@@ -86,6 +89,7 @@ impl Kind {
             Kind::NotUtf8 => return format!("{records} are not UTF-8"),
             Kind::NotADocument => return format!("{records} are not valid documents"),
             Kind::Preference => "documents are preference pairs",
+            Kind::NoPreference => "documents have no answers to compare",
             Kind::LeftOut => "keys of records that no document is made of",
             Kind::NothingLearned => "documents have no target tokens",
             Kind::Elsewhere => "documents are also in another file",
@@ -110,6 +114,7 @@ impl Kind {
             Kind::NotUtf8 => "not_utf8",
             Kind::NotADocument => "not_a_document",
             Kind::Preference => "preference",
+            Kind::NoPreference => "no_preference",
             Kind::LeftOut => "left_out",
             Kind::Overlong => "overlong",
             Kind::NothingLearned => "nothing_learned",
@@ -209,6 +214,7 @@ pub struct Check<'a> {
     /// The experiment file and its options, for helps.
     experiment: &'a str,
     mask: &'a Mask,
+    answers: Answers,
     ctx_len: Option<usize>,
     overlong: Overlong,
     splits: bool,
@@ -223,11 +229,11 @@ pub struct Check<'a> {
 }
 
 impl<'a> Check<'a> {
-    /// For samples of `ctx_len` inputs whose target tokens `mask` selects; without `ctx_len` for windows, in which no
+    /// For records with these `answers`, as samples of `ctx_len` inputs whose target tokens `mask` selects; without `ctx_len` for windows, in which no
     /// document is too long. `experiment` has the arguments of commands in helps. `splits`: whether some documents become validation documents. `template` writes conversations.
     pub fn new(
         experiment: &'a str,
-        mask: &'a Mask,
+        (mask, answers): (&'a Mask, Answers),
         template: &Template,
         ctx_len: Option<usize>,
         overlong: Overlong,
@@ -236,6 +242,7 @@ impl<'a> Check<'a> {
         Check {
             experiment,
             mask,
+            answers,
             ctx_len,
             overlong,
             splits,
@@ -250,7 +257,9 @@ impl<'a> Check<'a> {
 
     /// Adds a document that must not occur among the checked documents.
     pub fn add_other(&mut self, sample: &Sample) {
-        self.others.entry(digest(&sample.text)).or_insert_with(|| sample.origin.without_text());
+        self.others
+            .entry(digest(&sample.whole_text()))
+            .or_insert_with(|| sample.origin.without_text());
     }
 
     /// Adds a line that is not a valid document.
@@ -270,17 +279,25 @@ impl<'a> Check<'a> {
     /// Adds a document.
     pub fn add(&mut self, sample: &Sample) {
         self.found.documents += 1;
-        if sample.rejected.is_some() {
-            self.found.add(Kind::Preference, || {
+        let (is_pair, has_label) = (sample.rejected.is_some(), sample.label.is_some());
+        if let Some(fault) = LineFault::of_answers(self.answers, is_pair, has_label) {
+            let kind = match fault {
+                LineFault::Preference => Kind::Preference,
+                _ => Kind::NoPreference,
+            };
+            self.found.add(kind, || {
                 let place = match sample.origin.clone() {
                     Origin::Jsonl(place) => place,
                     other => return Diagnostic::error(other.text()),
                 };
-                DataError::line(place, LineFault::Preference).diagnostic()
+                DataError::line(place, fault).diagnostic()
             });
         }
         self.check_repetition(sample);
         self.check_lesson(sample);
+        if let Some(rejected) = sample.rejected.as_ref().filter(|_| self.answers.are_compared()) {
+            self.check_lesson(rejected);
+        }
         self.check_turns(sample);
         if sample.text.contains("\\n") {
             self.found.add(Kind::EscapedBreak, || {
@@ -294,7 +311,7 @@ impl<'a> Check<'a> {
     }
 
     fn check_repetition(&mut self, sample: &Sample) {
-        let exact = digest(&sample.text);
+        let exact = digest(&sample.whole_text());
         let place = &sample.origin;
         if let Some(other) = self.others.get(&exact) {
             self.found.add(Kind::Elsewhere, || {
@@ -323,7 +340,8 @@ impl<'a> Check<'a> {
         if !self.splits {
             return;
         }
-        let plain = sample.text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
+        let plain =
+            sample.whole_text().split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
         match self.nearly.get(&digest(&plain)) {
             Some(first) => self.found.add(Kind::NearDuplicate, || {
                 let message = msg!(NEAR_DUPLICATE, place = place.text(), first = first.text());

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::data::{
     Binidx, DataError, DataType, LineFault, Origin, PrepareSpec, RecordCounts, RecordText, Split,
-    Tokenizer, for_each_row, holds_records, prepare,
+    Tokenizer, for_each_row, holds_records, keep_last_answer, prepare,
 };
 use crate::diagnostic::{Diagnostic, Span};
 use crate::plan::Plan;
@@ -24,7 +24,9 @@ pub struct Sample {
     /// For each token the bytes of the text up to its end.
     ends: Vec<usize>,
     /// The document with the rejected answer, where the document is a preference pair.
-    pub rejected: Option<String>,
+    pub rejected: Option<Box<Sample>>,
+    /// Whether the answer is good, where the objective reads labels and the record has one.
+    pub label: Option<bool>,
 }
 
 impl Sample {
@@ -36,6 +38,12 @@ impl Sample {
     /// The bytes of the first `tokens` tokens.
     pub(super) fn bytes_of(&self, tokens: usize) -> usize {
         tokens.checked_sub(1).and_then(|last| self.ends.get(last)).copied().unwrap_or(0)
+    }
+
+    /// The text, followed by that with the rejected answer.
+    pub(super) fn whole_text(&self) -> String {
+        let rejected = self.rejected.as_ref().map_or("", |rejected| &rejected.text);
+        [&*self.text, rejected].concat()
     }
 
     /// The message with the place of the document.
@@ -66,7 +74,8 @@ impl Sample {
     #[cfg(test)]
     pub(super) fn of_tokens(ids: Vec<u32>, learned: Vec<bool>) -> Sample {
         let origin = Origin::Binidx { prefix: "d".into(), index: 0 };
-        Sample { origin, text: String::new(), ids, learned, ends: Vec::new(), rejected: None }
+        let (text, ends) = (String::new(), Vec::new());
+        Sample { origin, text, ids, learned, ends, rejected: None, label: None }
     }
 }
 
@@ -156,19 +165,37 @@ fn read_records(
             Ok(Some(record)) => {
                 *left -= 1;
                 counts.add(&record);
-                let RecordText { text, muted, rejected, .. } = record;
-                let text = plan.data.template.cleaned(&text).into_owned();
-                let ids = encode(plan, tokenizer, &text);
-                let learned = plan.data.mask.of_tokens_without(tokenizer, &ids, &muted);
-                let origin = Origin::Jsonl(row.place(0..0));
-                let ends = ends(tokenizer, &ids);
-                each(Item::Sample(Sample { origin, text, ids, learned, ends, rejected }));
+                let RecordText { text, muted, rejected, label, .. } = record;
+                let of = |text: &str, muted: &[Range<usize>]| {
+                    let origin = Origin::Jsonl(row.place(0..0));
+                    of_text(plan, tokenizer, text, muted, origin)
+                };
+                let rejected = rejected.map(|text| Box::new(of(&text, &[])));
+                each(Item::Sample(Sample { rejected, label, ..of(&text, &muted) }));
             }
             Err((range, fault)) => each(Item::Fault { place: row.place(range), fault }),
         }
     })?;
     // A run refuses such a file, too.
     if is_empty { Err(DataError::NoDocuments { file: file.to_path_buf() }) } else { Ok(()) }
+}
+
+/// A text with its tokens. Where answers are compared, the last one is target text.
+fn of_text(
+    plan: &Plan,
+    tokenizer: &Tokenizer,
+    text: &str,
+    muted: &[Range<usize>],
+    origin: Origin,
+) -> Sample {
+    let text = plan.data.template.cleaned(text).into_owned();
+    let ids = encode(plan, tokenizer, &text);
+    let mut learned = plan.data.mask.of_tokens_without(tokenizer, &ids, muted);
+    if plan.objective.answers().are_compared() {
+        keep_last_answer(&mut learned);
+    }
+    let ends = ends(tokenizer, &ids);
+    Sample { origin, text, ids, learned, ends, rejected: None, label: None }
 }
 
 /// The tokens of a text, as in prepared data.
@@ -226,7 +253,7 @@ fn of_ids(
     let text = String::from_utf8_lossy(&tokenizer.decode(&ids)?).into_owned();
     let learned = plan.data.mask.of_tokens_without(tokenizer, &ids, muted);
     let ends = ends(tokenizer, &ids);
-    Ok(Sample { origin, text, ids, learned, ends, rejected: None })
+    Ok(Sample { origin, text, ids, learned, ends, rejected: None, label: None })
 }
 
 /// For each token the bytes of the text up to its end.

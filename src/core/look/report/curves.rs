@@ -40,11 +40,21 @@ fn charts(runs: &[RunData]) -> Vec<Chart> {
             run.metrics.iter().map(|line| (line.step as f64, value(line))).collect()
         }),
     };
-    let mut loss = of("Loss", "nats per token", |line| line.loss);
+    let is_imitation = runs.iter().all(|run| run.metrics.iter().all(|line| line.rewards.is_none()));
+    let unit = if is_imitation { "nats per token" } else { "" };
+    let mut loss = of("Loss", unit, |line| line.loss);
     loss.lines.extend(lines(runs, "validation", true, |run| run.val_losses.clone()));
     let mut charts = vec![loss];
     charts.extend(probes(runs));
     charts.extend(suites(runs));
+    if !is_imitation {
+        let percent = |line: &Metrics| {
+            line.rewards
+                .and_then(|rewards| rewards.accuracy)
+                .map_or(f64::NAN, |share| share * 100.0)
+        };
+        charts.push(of("Preference accuracy", "percent", percent));
+    }
     charts.extend([
         of("Learning rate", "", |line| line.lr),
         of("Gradient norm", "before clipping", |line| line.grad_norm),

@@ -5,6 +5,7 @@ use std::fs;
 
 use super::chart::Point;
 use crate::data::Coverage;
+use crate::objective::Rewards;
 use crate::records::{
     Event, EventLine, Fact, Lock, Metrics, ReadRunError, RunDir, RunRecord, SuiteHistory,
     ValLosses, suite_values,
@@ -34,6 +35,8 @@ pub(super) struct RunData {
     pub(super) metrics: Vec<Metrics>,
     /// Validation losses by step.
     pub(super) val_losses: Vec<Point>,
+    /// How validation answers are judged at the newest evaluation.
+    pub(super) rewards: Option<Rewards>,
     /// Losses of validation documents at each evaluation.
     pub(super) val_losses_by_document: Option<ValLosses>,
     /// For each probe the share of matching answers by step, from 0 to 1.
@@ -95,6 +98,10 @@ impl RunData {
             metrics: run.metrics()?,
             val_losses: evaluated(&events, |event| match event {
                 Event::Eval { val_loss, .. } => *val_loss,
+                _ => None,
+            }),
+            rewards: events.iter().rev().find_map(|line| match &line.event {
+                Event::Eval { rewards, .. } => *rewards,
                 _ => None,
             }),
             val_losses_by_document: ValLosses::load(run.path())?,
@@ -180,6 +187,7 @@ mod tests {
             epochs: 0,
             val_loss: Some(val_loss),
             suites: BTreeMap::new(),
+            rewards: None,
             probes: BTreeMap::from([("emoji".to_string(), val_loss / 10.0)]),
             counts: Vec::new(),
         };

@@ -47,6 +47,7 @@ pub(super) fn overview(runs: &[RunData]) -> Markup {
         add("status", &|run| Some(run.state.name().to_string()));
     }
     add("validation loss", &val_loss);
+    add("preferences", &|run| run.rewards.map(|rewards| rewards.to_string()));
     add("best", &|run| {
         let Best { val_loss, probe, steps, .. } = run.record.best?;
         let probe = probe.map(|rate| format!("{:.0} % of the answers", rate * 100.0));

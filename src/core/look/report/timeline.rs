@@ -152,6 +152,7 @@ mod tests {
             steps,
             epochs: 0,
             val_loss: Some(1.0),
+            rewards: None,
             probes: BTreeMap::new(),
             counts: Vec::new(),
         };

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::event_file::{What, record, records};
 use super::{Kept, Sink};
+use crate::objective::Rewards;
 use crate::records::{Event, RunDir, RunDirError, local_time};
 
 /// The folder of the files.
@@ -23,6 +24,12 @@ pub(super) struct Tensorboard {
     file: Option<String>,
 }
 
+/// `train/reward_chosen` and so on, with their values.
+fn tags(group: &str, rewards: Option<&Rewards>) -> Vec<(String, f64)> {
+    let named = rewards.into_iter().flat_map(Rewards::named);
+    named.map(|(name, value)| (format!("{group}/reward_{name}"), value)).collect()
+}
+
 impl Sink for Tensorboard {
     fn add(&mut self, run: &RunDir, event: &Event) -> Result<(), RunDirError> {
         let scalar = |tag, value| What::Scalar { tag, value };
@@ -32,25 +39,28 @@ impl Sink for Tensorboard {
                 self.write(run, 0, &[What::Text { tag: "experiment", text: &text }])
             }
             Event::Start { after, .. } => self.write(run, after + 1, &[What::SessionStart]),
-            Event::Interval(metrics) => self.write(
-                run,
-                metrics.step,
-                &[
+            Event::Interval(metrics) => {
+                let rewards = tags("train", metrics.rewards.as_ref());
+                let numbers = [
                     scalar("train/loss", metrics.loss),
                     scalar("train/lr", metrics.lr),
                     scalar("train/grad_norm", metrics.grad_norm),
                     scalar("train/positions_per_s", metrics.positions_per_s),
                     scalar("train/data_wait", metrics.data_wait),
-                ],
-            ),
-            Event::Eval { steps, val_loss, suites, counts, .. } => {
-                let tags = counts.iter().map(|one| (format!("probe/{}", one.name), one.rate));
+                ];
+                let rewards = rewards.iter().map(|(tag, value)| scalar(tag, *value));
+                let all: Vec<What<'_>> = numbers.into_iter().chain(rewards).collect();
+                self.write(run, metrics.step, &all)
+            }
+            Event::Eval { steps, val_loss, suites, counts, rewards, .. } => {
+                let rates = counts.iter().map(|one| (format!("probe/{}", one.name), one.rate));
                 let of_suites = suites.iter().flat_map(|(suite, metrics)| {
                     metrics
                         .iter()
                         .map(move |(name, value)| (format!("suite/{suite}/{name}"), *value))
                 });
-                let tags: Vec<(String, f64)> = tags.chain(of_suites).collect();
+                let rewards = tags("val", rewards.as_ref());
+                let tags: Vec<(String, f64)> = rates.chain(of_suites).chain(rewards).collect();
                 let loss = val_loss.map(|val_loss| scalar("val/loss", val_loss));
                 let probes = tags.iter().map(|(tag, rate)| scalar(tag, *rate));
                 self.write(run, *steps, &loss.into_iter().chain(probes).collect::<Vec<_>>())
@@ -147,6 +157,7 @@ mod tests {
             lr: 0.5,
             grad_norm: f64::NAN,
             skipped_steps: 0,
+            rewards: None,
             learned_tokens: 0,
             positions_per_s: 1e3,
             data_wait: 0.0,

@@ -1,0 +1,75 @@
+//! The reference of objectives that compare answers with the start of the run.
+//!
+//! `reference.bin` in the run directory holds its log-probabilities: for each record in source order those of the chosen,
+//! the rejected and the mismatched answer, float64, little-endian, NaN where there is none; then the sha256 of all of it. A
+//! resumed run reads the file, and computes the same numbers again where it is missing or damaged.
+
+use std::fs;
+
+use sha2::{Digest as _, Sha256};
+use statetune_core::data::Loader;
+use statetune_core::records::RunDir;
+
+use super::job::Job;
+use super::validation::Validation;
+use crate::RunError;
+use crate::train::{LossOptions, References};
+
+/// The name of the file.
+pub(super) const FILE: &str = "reference.bin";
+/// Bytes of a record.
+const RECORD: usize = 3 * 8;
+/// Bytes of the digest.
+const DIGEST: usize = 32;
+
+/// The references of a run of `records` records, from its directory, or else computed with the values of now and written there.
+///
+/// # Errors
+/// A stop, a forward pass that fails, or a file that cannot be written.
+pub(super) fn references(
+    job: &Job<'_>,
+    train: &mut Loader<'_>,
+    validation: Option<&mut Validation<'_>>,
+    records: usize,
+) -> Result<References, RunError> {
+    if let Some(known) = read(job.run, records) {
+        return Ok(known);
+    }
+    let mut references = References::of_records(records);
+    let (model, state) = (job.method.model(), job.method.time_state());
+    let micro_bsz = job.plan.train.micro_bsz.as_u64();
+    let options = LossOptions::of_plan(&job.plan.train);
+    let mut add = |loader: &mut Loader<'_>| -> Result<(), RunError> {
+        let mut look = job.work("reference", loader.first_samples().len() as u64);
+        let done = references.add((&model, &state), loader, micro_bsz, options, &mut look)?;
+        if done.is_break() { Err(RunError::Stopped) } else { Ok(()) }
+    };
+    add(train)?;
+    if let Some(validation) = validation {
+        add(validation.loader())?;
+    }
+    job.run.write(FILE, &bytes(&references))?;
+    Ok(references)
+}
+
+fn bytes(references: &References) -> Vec<u8> {
+    let numbers = references.0.iter().flatten();
+    let mut bytes: Vec<u8> = numbers.flat_map(|number| number.to_le_bytes()).collect();
+    bytes.extend_from_slice(&Sha256::digest(&bytes));
+    bytes
+}
+
+/// The references in the directory of a run; `None` where they are missing, damaged, or those of other records.
+fn read(run: &RunDir, records: usize) -> Option<References> {
+    let bytes = fs::read(run.join(FILE)).ok()?;
+    let (numbers, digest) = bytes.split_at_checked(records * RECORD)?;
+    if digest.len() != DIGEST || Sha256::digest(numbers).as_slice() != digest {
+        return None;
+    }
+    let number = |bytes: &[u8; 8]| f64::from_le_bytes(*bytes);
+    let of_record = |bytes: &[u8; RECORD]| {
+        let numbers = bytes.as_chunks::<8>().0;
+        [number(&numbers[0]), number(&numbers[1]), number(&numbers[2])]
+    };
+    Some(References(numbers.as_chunks::<RECORD>().0.iter().map(of_record).collect()))
+}

@@ -1,0 +1,261 @@
+//! Objectives that compare answers: from rows to records, the reference, and the loss of validation records.
+//!
+//! The formulas are functions of log-probabilities, in `statetune_core::objective`. The reference is the model before the
+//! first step: its log-probabilities are computed once and kept by record, so that no second model is needed.
+
+use std::cell::OnceCell;
+use std::ops::ControlFlow::{self, Break, Continue};
+
+use statetune_core::data::{Batch, Loader, RowAnswer, RowAnswers, Side};
+use statetune_core::objective::{Answer, Judged, Preference, RewardSums, Rewards, Sample};
+
+use super::objective::{Objective, RowLogProbs, Weighed};
+use super::pass::row_log_probs;
+use super::{BatchTensors, DocumentSums, LossOptions, StepModel, TrainError};
+use crate::model::{Model, TimeState};
+
+/// The log-probabilities of the reference, by record: of the chosen, the rejected and the mismatched answer; NaN where
+/// there is none.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct References(pub Vec<[f64; 3]>);
+
+/// The place of the mismatched answer among the three of a record.
+const MISMATCHED: usize = 2;
+
+impl References {
+    /// Room for this many records.
+    pub fn of_records(records: usize) -> References {
+        References(vec![[f64::NAN; 3]; records])
+    }
+
+    fn of(&self, record: usize, place: usize) -> f64 {
+        self.0.get(record).map_or(0.0, |of_record| of_record[place])
+    }
+
+    /// Computes those of every record of `loader` with a model that starts from `state`. `look` sees the records done after
+    /// every batch, and may break off.
+    ///
+    /// # Errors
+    /// A document that cannot be read, and errors of the model's recurrence.
+    pub fn add(
+        &mut self,
+        (model, state): (&Model, &TimeState),
+        loader: &mut Loader<'_>,
+        micro_bsz: u64,
+        options: LossOptions,
+        look: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, TrainError> {
+        let samples = loader.first_samples();
+        let mut done = 0;
+        for samples in samples.chunks(micro_bsz as usize) {
+            let batch = loader.batch_of(samples.iter().copied())?;
+            let log_probs = log_probs(model, state, &batch, options)?;
+            for Record { record, rows, mismatched } in records(&batch) {
+                for (side, row) in rows.into_iter().enumerate() {
+                    if let Some(row) = row {
+                        self.0[record][side] = log_probs.rows[row];
+                    }
+                }
+                if let Some(row) = mismatched {
+                    self.0[record][MISMATCHED] = log_probs.mismatched[row];
+                }
+            }
+            done += samples.len() as u64;
+            if look(done).is_break() {
+                return Ok(Break(()));
+            }
+        }
+        Ok(Continue(()))
+    }
+}
+
+/// An objective that compares answers, with its reference.
+#[derive(Debug)]
+pub struct Preferences<'a> {
+    preference: &'a dyn Preference,
+    references: OnceCell<References>,
+}
+
+impl<'a> Preferences<'a> {
+    /// The objective; [`Preferences::start_from`] comes before the first step.
+    pub fn new(preference: &'a dyn Preference) -> Preferences<'a> {
+        Preferences { preference, references: OnceCell::new() }
+    }
+
+    /// Sets the reference, once.
+    pub fn start_from(&self, references: References) {
+        let _ = self.references.set(references);
+    }
+
+    /// Whether the objective compares the model with the start of the run.
+    pub fn has_reference(&self) -> bool {
+        self.preference.has_reference()
+    }
+
+    /// Whether a reference is needed and not known yet.
+    pub fn needs_references(&self) -> bool {
+        self.has_reference() && self.references.get().is_none()
+    }
+
+    /// The reference, where there is one.
+    pub fn references(&self) -> Option<&References> {
+        self.references.get()
+    }
+
+    /// A record of a batch with its log-probabilities.
+    fn sample(&self, batch: &Batch, record: &Record, log_probs: &RowLogProbs) -> Sample {
+        let reference =
+            |place| self.references.get().map_or(0.0, |known| known.of(record.record, place));
+        let targets = |batch: &Batch, row: usize| {
+            let of_row = |at: &&i64| **at as usize / batch.tokens == row;
+            batch.learned_at.iter().filter(of_row).count() as u64
+        };
+        let answer = |side: usize| {
+            record.rows[side].map(|row| Answer {
+                log_prob: log_probs.rows[row],
+                reference: reference(side),
+                tokens: targets(batch, row),
+            })
+        };
+        let others = batch.answers.as_ref().map(|answers| &answers.mismatched);
+        let mismatched = record.mismatched.zip(others).map(|(row, others)| Answer {
+            log_prob: log_probs.mismatched[row],
+            reference: reference(MISMATCHED),
+            tokens: targets(others, row),
+        });
+        Sample { chosen: answer(0), rejected: answer(1), mismatched }
+    }
+}
+
+impl Objective for Preferences<'_> {
+    fn needs_log_probs(&self) -> bool {
+        true
+    }
+
+    fn weigh(&self, batches: &[Batch], log_probs: &[RowLogProbs]) -> Weighed {
+        let mut weights: Vec<Vec<f64>> =
+            batches.iter().map(|batch| vec![0.0; batch.rows]).collect();
+        let (mut places, mut samples) = (Vec::new(), Vec::new());
+        for (i, (batch, log_probs)) in batches.iter().zip(log_probs).enumerate() {
+            for record in records(batch) {
+                samples.push(self.sample(batch, &record, log_probs));
+                places.push((i, record.rows));
+            }
+        }
+        let judged = self.preference.judge(&samples);
+        // The cross-entropy of a row is minus its log-probability.
+        for ((i, rows), Judged { slopes, .. }) in places.into_iter().zip(&judged) {
+            for (row, slope) in rows.into_iter().zip(slopes) {
+                if let Some(row) = row {
+                    weights[i][row] = -slope;
+                }
+            }
+        }
+        let (loss, count, rewards) = totals(&judged);
+        Weighed { rows: Some(weights), count: count.max(1), loss: Some(loss), rewards }
+    }
+}
+
+/// The mean loss, what it is a mean over, and the rewards.
+fn totals(judged: &[Judged]) -> (f64, u64, Option<Rewards>) {
+    let count: u64 = judged.iter().map(|one| one.count).sum();
+    let loss = judged.iter().map(|one| one.loss).sum::<f64>() / count as f64;
+    let mut sums = RewardSums::default();
+    judged.iter().for_each(|one| sums.add(one));
+    (loss, count, sums.means())
+}
+
+/// The rows of a record in a batch.
+struct Record {
+    record: usize,
+    /// Of the chosen and of the rejected answer.
+    rows: [Option<usize>; 2],
+    mismatched: Option<usize>,
+}
+
+/// The records of a batch, without those whose rows are empty.
+fn records(batch: &Batch) -> Vec<Record> {
+    let Some(answers) = &batch.answers else { return Vec::new() };
+    let RowAnswers { rows, mismatched } = &**answers;
+    let has_targets = |batch: &Batch, row: usize| {
+        batch.learned_at.iter().any(|at| *at as usize / batch.tokens == row)
+    };
+    let mut found = Vec::new();
+    let is_pair = |a: &RowAnswer, b: &RowAnswer| {
+        a.record == b.record && (a.side, b.side) == (Side::Chosen, Side::Rejected)
+    };
+    let mut first = 0;
+    for (number, of_record) in rows.chunk_by(is_pair).enumerate() {
+        let mut record = Record { record: of_record[0].record, rows: [None; 2], mismatched: None };
+        for (row, answer) in (first..).zip(of_record) {
+            let row = has_targets(batch, row).then_some(row);
+            record.rows[usize::from(answer.side == Side::Rejected)] = row;
+        }
+        if number < mismatched.rows {
+            record.mismatched = has_targets(mismatched, number).then_some(number);
+        }
+        if record.rows != [None; 2] {
+            found.push(record);
+        }
+        first += of_record.len();
+    }
+    found
+}
+
+/// The log-probabilities of the rows of a batch, without dropout; records no gradients.
+fn log_probs(
+    model: &Model,
+    state: &TimeState,
+    batch: &Batch,
+    options: LossOptions,
+) -> Result<RowLogProbs, TrainError> {
+    let of = |batch: &Batch| {
+        let tensors = BatchTensors::new(batch, model.device());
+        let start = model.start(state, batch.rows as i64);
+        row_log_probs(StepModel::without_dropout(model), &start, &tensors, options)
+    };
+    let others = batch.answers.as_ref().map(|answers| &answers.mismatched);
+    let mismatched = others.filter(|others| others.learned() > 0).map(of).transpose()?;
+    Ok(RowLogProbs { rows: of(batch)?, mismatched: mismatched.unwrap_or_default() })
+}
+
+/// The loss of every record of `loader` and how their answers are judged, for a model that starts from `state`, in nats;
+/// `None` without records.
+///
+/// `look` sees the records done after every batch, and may break off. `documents` gets the losses of the documents that it
+/// asks for.
+///
+/// # Errors
+/// A document that cannot be read, and errors of the model's recurrence.
+pub fn mean_preference_loss(
+    preferences: &Preferences<'_>,
+    (model, state): (&Model, &TimeState),
+    loader: &mut Loader<'_>,
+    micro_bsz: u64,
+    options: LossOptions,
+    documents: &mut DocumentSums,
+    look: &mut dyn FnMut(u64) -> ControlFlow<()>,
+) -> Result<ControlFlow<(), Option<(f64, Option<Rewards>)>>, TrainError> {
+    let (mut samples, mut of_samples) = (Vec::new(), Vec::new());
+    let all = loader.samples_per_pass();
+    let mut first = 0;
+    while first < all {
+        let batch = loader.batch(first, micro_bsz.min(all - first))?;
+        let log_probs = log_probs(model, state, &batch, options)?;
+        for record in records(&batch) {
+            samples.push(preferences.sample(&batch, &record, &log_probs));
+            let row = record.rows.into_iter().flatten().next();
+            of_samples.push(row.and_then(|row| batch.documents[row].first().copied()));
+        }
+        first += micro_bsz;
+        if look(first.min(all)).is_break() {
+            return Ok(Break(()));
+        }
+    }
+    let judged = preferences.preference.judge(&samples);
+    for (document, one) in of_samples.iter().zip(&judged) {
+        documents.add_one(*document, one.loss, one.count);
+    }
+    let (loss, count, rewards) = totals(&judged);
+    Ok(Continue((count > 0).then_some((loss, rewards))))
+}
