@@ -33,8 +33,8 @@ fn model(version: Version) -> (Model, TimeState) {
     });
     let model = Model::new(&weights, Kind::Double, Op::Cpu);
     let zeros = TimeState::zeros(&shape, Kind::Double, Device::Cpu);
-    let state = zeros.0.iter().map(|s| fill(99, &s.size()) * 0.1).collect();
-    (model, TimeState(state))
+    let state = zeros.wkv.iter().map(|s| fill(99, &s.size()) * 0.1).collect();
+    (model, TimeState::of_wkv(state))
 }
 
 fn row(length: usize, first: usize) -> ScoredRow {

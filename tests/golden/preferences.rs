@@ -71,7 +71,7 @@ fn formula(
     let mean = |row: usize| log_p(row) / counts[row];
     let pairs = || (0..rows.len()).step_by(2);
     let losses: Vec<Tensor> = match objective {
-        Objective::Sft(_) => unreachable!("compares nothing"),
+        Objective::Sft(_) | Objective::Distill(_) => unreachable!("compares nothing"),
         Objective::Dpo(Dpo { beta, label_smoothing, loss: DpoLoss::Sigmoid }) => pairs()
             .map(|w| {
                 let h = (log_p(w) - log_r(w)) - (log_p(w + 1) - log_r(w + 1));
@@ -184,11 +184,11 @@ fn every_objective_has_the_loss_and_the_gradient_of_its_formula() {
     for version in [Version::V5, Version::V6, Version::V7] {
         let weights = weights_of(Shape::for_scratch(version, 2, 128, VOCAB));
         let states = state_tuning(&weights, Kind::Float);
-        check(&states, &states.time_state().0, OPTIONS, 71);
+        check(&states, &states.time_state().wkv, OPTIONS, 71);
     }
     let weights = weights_of(Shape::for_scratch(Version::V7, 2, 128, VOCAB));
     let states = state_tuning(&weights, Kind::Float);
-    let leaves = states.time_state().0;
+    let leaves = states.time_state().wkv;
     check(&states, &leaves, StepOptions { grad_cp: true, ..OPTIONS }, 72);
     let chunks = Some(Chunks { tokens: 16, room: 0 });
     check(&states, &leaves, StepOptions { chunks, ..OPTIONS }, 73);

@@ -30,7 +30,7 @@ pub struct Distill {
     #[schemars(example = &"../models/large.pth", extend("x-default" = "the weights in `model.load_model`"))]
     pub teacher_model: Option<PathBuf>,
     /// Whose answers the student is compared on.
-    pub answers: Answers,
+    pub answers: AnswerSource,
     /// Questions that the teacher writes in addition to those in the data, at least 0. With `draw`, the data may be absent.
     #[schemars(extend("x-unit" = "questions"))]
     pub draw: u32,
@@ -63,7 +63,7 @@ pub struct Distill {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
-pub enum Answers {
+pub enum AnswerSource {
     /// The teacher answers the first question of each document, once, before the first step.
     #[default]
     Teacher,
@@ -78,7 +78,7 @@ impl Default for Distill {
             prompt_file: None,
             teacher: None,
             teacher_model: None,
-            answers: Answers::Teacher,
+            answers: AnswerSource::Teacher,
             draw: 0,
             draw_tokens: 128,
             draw_temperature: 1.0,
@@ -94,6 +94,6 @@ impl Default for Distill {
 impl Distill {
     /// Whether the teacher writes documents before the first step.
     pub fn writes(&self) -> bool {
-        self.answers == Answers::Teacher
+        self.answers == AnswerSource::Teacher
     }
 }

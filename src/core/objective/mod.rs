@@ -16,7 +16,7 @@ mod tests;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use distill::{Answers, Distill};
+pub use distill::{AnswerSource, Distill};
 pub use dpo::{Dpo, DpoLoss};
 pub use kto::Kto;
 pub use orpo::Orpo;
@@ -81,7 +81,7 @@ impl Objective {
     /// The objective as one that compares answers; `None` for others.
     pub fn preference(&self) -> Option<&dyn Preference> {
         match self {
-            Self::Sft(_) => None,
+            Self::Sft(_) | Self::Distill(_) => None,
             Self::Dpo(dpo) => Some(dpo),
             Self::Orpo(orpo) => Some(orpo),
             Self::Simpo(simpo) => Some(simpo),
@@ -97,7 +97,7 @@ impl Objective {
     /// The answers that the records have.
     pub fn answers(&self) -> Answers {
         match self {
-            Self::Sft(_) => Answers::Imitated,
+            Self::Sft(_) | Self::Distill(_) => Answers::Imitated,
             Self::Dpo(_) | Self::Orpo(_) | Self::Simpo(_) => Answers::Pairs,
             Self::Kto(_) => Answers::Labelled,
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{Faults, Purpose};
 use crate::data::{Role, Template};
 use crate::diagnostic::{Diagnostic, msg};
-use crate::objective::{Answers, Distill};
+use crate::objective::{AnswerSource, Distill};
 
 /// Checks who teaches, and what the teacher writes.
 pub(super) fn check(faults: &mut Faults<'_>, purpose: Purpose, template: &Template) {
@@ -19,7 +19,7 @@ pub(super) fn check(faults: &mut Faults<'_>, purpose: Purpose, template: &Templa
         let Some(file) = file.as_deref() else { continue };
         check_exists(faults, purpose, key, file);
     }
-    if distill.draw > 0 && distill.answers == Answers::Data {
+    if distill.draw > 0 && distill.answers == AnswerSource::Data {
         let fault = Diagnostic::error(msg!(DRAWN_QUESTIONS_HAVE_NO_ANSWERS))
             .help(msg!(LET_TEACHER_ANSWER))
             .help(msg!(DELETE_DRAW));
