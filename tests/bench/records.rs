@@ -5,6 +5,7 @@
 //! of them, which in a run come at intervals. Steps and records alternate, so that other load on the machine affects
 //! both.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use statetune_core::data::Batch;
@@ -167,6 +168,7 @@ impl Records {
                 val_loss: Some(val_loss),
                 rewards: None,
                 probes: Default::default(),
+                suites: BTreeMap::new(),
                 counts: Vec::new(),
             })
             .expect("a writable folder");

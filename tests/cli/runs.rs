@@ -235,7 +235,7 @@ error[ST0201]: no run `latest~9` in `runs`
     let message = "\
 error[ST6046]: `val_los` in `val_los<1` is neither a column nor a setting of these runs
   |
-  = note: columns: id, name, directory, status, steps, val_loss, validation, best_step, probe, age, tag, pinned, note
+  = note: columns: id, name, directory, status, steps, val_loss, validation, best_step, probe, suite, age, tag, pinned, note
   = help: write a setting with its table, such as `schedule.lr_init`";
     refused(&unknown, 2, message);
 

@@ -273,7 +273,8 @@ pub(crate) fn metrics_table(
     }
     for (name, one) in compared {
         for MetricRow { metric, base, tuned, change, verdict, .. } in &one.metrics {
-            let of_several = |name: &str| format!("{name} {metric}, n = {}", one.items);
+            let of_several =
+                |name: &str| format!("{name} {metric}, n = {}", grouped(one.items as u64));
             let name = name.map_or((*metric).to_owned(), of_several);
             let mut cells = vec![name];
             if has_base {

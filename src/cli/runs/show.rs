@@ -10,7 +10,7 @@ use statetune_core::records::{
 };
 use statetune_core::store::{StoredRun, disk_usage};
 use statetune_core::suite::Comparison;
-use statetune_core::words::{age, printable, size};
+use statetune_core::words::{age, grouped, printable, size};
 
 use super::{Answer, Row, open, refused};
 use crate::{Color, Format, say};
@@ -169,7 +169,10 @@ fn suite_lines(suites: &[(u64, Comparison)]) {
             let before = row.base.map_or("-".to_string(), |base| base.to_string());
             say(format_args!(
                 "suite       {} {}, n = {}: {before} -> {} after step {steps}",
-                one.suite, row.metric, one.items, row.tuned
+                one.suite,
+                row.metric,
+                grouped(one.items as u64),
+                row.tuned
             ));
         }
     }

@@ -91,11 +91,14 @@ fn keys_of_line(line: &[u8]) -> Result<Option<(&str, Keys)>, LineError> {
     Ok(Some((line, keys)))
 }
 
+/// The text of a line and its record.
+pub(crate) type LineRecord<'a> = (&'a str, Map<String, Value>);
+
 /// The text of one line and its record, no key of which stands twice; `None` for a blank line.
 ///
 /// # Errors
 /// The error and the bytes of the line that it is about.
-pub(crate) fn record_of_line(line: &[u8]) -> Result<Option<(&str, Map<String, Value>)>, LineError> {
+pub(crate) fn record_of_line(line: &[u8]) -> Result<Option<LineRecord<'_>>, LineError> {
     let Some((line, Keys { record, repeated })) = keys_of_line(line)? else { return Ok(None) };
     match repeated.into_iter().next() {
         Some(key) => Err((key_value(line, &key), LineFault::TextTwice { key })),
