@@ -73,7 +73,8 @@ const MAY_USE: [(&str, &str); 38] = [
     ("engine/optim", "core/arch core/plan engine/kernels"),
     (
         "engine/exports",
-        "core/arch core/data core/diagnostic core/digest core/tensorfile core/work engine/kernels engine/model",
+        "core/arch core/data core/diagnostic core/digest core/peft core/tensorfile core/work engine/kernels \
+         engine/model",
     ),
     (
         "engine/peft",

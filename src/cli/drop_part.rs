@@ -44,9 +44,7 @@ impl DropArgs {
     ) -> Result<TimeState, RunError> {
         let state = self.of(state);
         match program.refusal().filter(|_| state.shift.is_some()) {
-            Some(refusal) => {
-                Err(RunError::Contradiction(Box::new(refusal.help(msg!(DROP_SHIFT)))))
-            }
+            Some(refusal) => Err(RunError::Foreign(Box::new(refusal.help(msg!(DROP_SHIFT))))),
             None => Ok(state),
         }
     }

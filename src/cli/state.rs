@@ -324,9 +324,10 @@ fn norms(state: &TimeState) -> (Vec<f64>, Option<Vec<[f64; 2]>>) {
     let norm = |s: &tch::Tensor| {
         s.to_kind(Kind::Double).square().sum(Kind::Double).sqrt().double_value(&[])
     };
-    let shift = state.shift.as_ref().map(|shift| {
-        shift.iter().map(|Shift { att, ffn }| [att, ffn].map(norm)).collect()
-    });
+    let shift = state
+        .shift
+        .as_ref()
+        .map(|shift| shift.iter().map(|Shift { att, ffn }| [att, ffn].map(norm)).collect());
     (state.wkv.iter().map(norm).collect(), shift)
 }
 

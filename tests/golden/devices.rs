@@ -54,7 +54,9 @@ fn state_tuning(version: Version, kind: Kind, (device, op): (Device, Op)) -> Sta
     let method = StateTuning::start(model, both_parts());
     tch::no_grad(|| {
         let states = states(method.model().shape());
-        for (mut parameter, (_, name, state)) in method.parameters().into_iter().zip(states.tensors()) {
+        for (mut parameter, (_, name, state)) in
+            method.parameters().into_iter().zip(states.tensors())
+        {
             assert_eq!(parameter.name, name);
             parameter.tensor.copy_(state);
         }

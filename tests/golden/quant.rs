@@ -282,7 +282,8 @@ fn weights(version: Version, seed: i64) -> Weights {
 fn run(weights: &Weights, kind: Kind) -> (Tensor, Vec<Tensor>) {
     let model = Model::new(weights, kind, Op::Cpu);
     let state = TimeState::zeros(model.shape(), Kind::Float, Device::Cpu);
-    let state = TimeState::of_wkv(state.wkv.into_iter().map(|s| s.set_requires_grad(true)).collect());
+    let state =
+        TimeState::of_wkv(state.wkv.into_iter().map(|s| s.set_requires_grad(true)).collect());
     let ids = Tensor::arange(20, (Kind::Int64, Device::Cpu)).view([2, 10]);
     let (hidden, _) = model.forward(&ids, &model.start(&state, 2), None).expect("a model");
     let logits = model.logits(&hidden);

@@ -34,7 +34,8 @@ fn step(weights: &mut Weights) -> [u64; 4] {
     let (peak, after) = (resident("VmHWM:"), resident("VmRSS:"));
     let model = Model::new(weights, Kind::BFloat16, Op::Cpu);
     let zeros = TimeState::zeros(model.shape(), Kind::Float, Device::Cpu);
-    let state = TimeState::of_wkv(zeros.wkv.into_iter().map(|s| s.set_requires_grad(true)).collect());
+    let state =
+        TimeState::of_wkv(zeros.wkv.into_iter().map(|s| s.set_requires_grad(true)).collect());
     let ids = Tensor::arange(4, (Kind::Int64, Device::Cpu)).view([1, 4]);
     let (hidden, _) = model.forward(&ids, &model.start(&state, 1), None).expect("a model");
     let kept = resident("VmRSS:");

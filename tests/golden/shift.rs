@@ -39,11 +39,7 @@ fn layers(text: &str) -> Layers {
 }
 
 /// The gradients of one step by the names of the parameters.
-fn named(
-    method: &dyn Method,
-    options: StepOptions,
-    kind: Kind,
-) -> (f64, BTreeMap<String, Tensor>) {
+fn named(method: &dyn Method, options: StepOptions, kind: Kind) -> (f64, BTreeMap<String, Tensor>) {
     let batches = [packed(52, 70, &[&[0, 16, 33], &[15, 17, 48, 52]])];
     let (loss, gradients) = gradients(method, kind, options, &batches);
     let names = method.parameters().into_iter().map(|parameter| parameter.name);
@@ -80,7 +76,11 @@ fn shift_states_of_zero_change_no_bit() {
                     assert!(gradient.any().int64_value(&[]) == 1, "{version} {name}");
                     if let Some(alone) = wkv.1.get(name) {
                         let tolerance = if kind == Kind::Float { 1e-5 } else { 2e-2 };
-                        assert_close(&[gradient.shallow_clone()], &[alone.shallow_clone()], tolerance);
+                        assert_close(
+                            &[gradient.shallow_clone()],
+                            &[alone.shallow_clone()],
+                            tolerance,
+                        );
                     }
                 }
             }
@@ -139,7 +139,8 @@ fn each_layer_moves_at_its_rate() {
             assert!(!name.starts_with("blocks.2."), "{name}");
             let moved = (&parameter.tensor - before).abs().max().double_value(&[]);
             let of_layer = if name.starts_with("blocks.0.") { 0.5 } else { 1.0 };
-            let of_states = if name.contains("lora") || trains_states_alone(method) { 1.0 } else { 10.0 };
+            let of_states =
+                if name.contains("lora") || trains_states_alone(method) { 1.0 } else { 10.0 };
             // `lora_A` has no gradient while `lora_B` is zero.
             let rate = if name.ends_with("lora_A") { 0.0 } else { 1e-3 * of_layer * of_states };
             assert!((moved - rate).abs() <= 1e-2 * rate, "{name}: {moved} is not {rate}");
@@ -188,9 +189,8 @@ fn files_hold_both_parts() {
     assert!(!stem.with_extension("st").exists(), "an earlier `.st` would be another state");
     let file = TensorFile::open(&files[0]).expect("a sound file");
     let names: Vec<&str> = file.names().collect();
-    let of_layer = |i| {
-        ["att.shift_state", "ffn.shift_state"].map(|part| format!("blocks.{i}.{part}"))
-    };
+    let of_layer =
+        |i| ["att.shift_state", "ffn.shift_state"].map(|part| format!("blocks.{i}.{part}"));
     let expected: Vec<String> =
         (0..3).map(TimeState::name).chain((0..3).flat_map(of_layer)).collect();
     assert_eq!(names, expected);

@@ -326,9 +326,8 @@ fn gradients_of_shift_states_match_central_differences() {
     for shape in shapes() {
         for op in [Op::Reference, Op::Cpu] {
             let model = model(shape, Kind::Double, op);
-            let outcome = |state| {
-                Outcome::new(&model, state, &rows, &next_tokens(&rows), Some(&restarts))
-            };
+            let outcome =
+                |state| Outcome::new(&model, state, &rows, &next_tokens(&rows), Some(&restarts));
             let found = outcome(shifted_state(&shape, Kind::Double));
             let (layers, gradients) = (shape.n_layer as usize, found.state_gradients);
             let of_shift = &gradients[gradients.len() - 2 * layers..];
@@ -336,7 +335,8 @@ fn gradients_of_shift_states_match_central_differences() {
                 for half in 0..2 {
                     let loss = |by: f64| {
                         let state = shifted_state(&shape, Kind::Double);
-                        let Shift { att, ffn } = &state.shift.as_ref().expect("shift states")[layer];
+                        let Shift { att, ffn } =
+                            &state.shift.as_ref().expect("shift states")[layer];
                         let _ = [att, ffn][half].get(channel).g_add_scalar_(by);
                         outcome(state).loss_sum
                     };
@@ -470,7 +470,8 @@ fn packed_equals_separate(
         let all = Tensor::cat(parts, 1);
         all.view([&[2, 16], &all.size()[2..]].concat().as_slice())
     };
-    let packed = Outcome::new(&model, state(&shape, kind), rows, &in_rows(&targets), Some(&restarts));
+    let packed =
+        Outcome::new(&model, state(&shape, kind), rows, &in_rows(&targets), Some(&restarts));
     assert_within(&what("hidden states"), &packed.hidden.x, &in_rows(&hidden), tolerance);
     assert_within(&what("logits"), &packed.logits, &in_rows(&logits), tolerance);
     for (found, expected) in packed.state_gradients.iter().zip(&gradients) {

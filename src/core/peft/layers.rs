@@ -13,19 +13,15 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 pub struct LayerRange {
     /// The first layer.
     pub first: u32,
-    /// The last layer, not below the first.
+    /// The last layer. A range that ends before its first layer names no layers: the plan refuses it.
     pub last: u32,
 }
 
-/// Factors on the learning rate, by layers.
+/// Factors on the learning rate, each above 0, by layers as the experiment file writes them. The plan refuses keys that are not
+/// ranges of layers.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(transparent)]
-pub struct LayerScales(BTreeMap<LayerRange, LayerScale>);
-
-/// A factor on a learning rate, above 0.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(transparent)]
-struct LayerScale(f64);
+pub struct LayerScales(BTreeMap<String, f64>);
 
 /// The layers that a method trains, and their factors on the learning rate.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -42,6 +38,11 @@ impl LayerRange {
         (i64::from(self.first)..=i64::from(self.last)).contains(&layer)
     }
 
+    /// Whether the range ends before its first layer.
+    pub fn is_reversed(self) -> bool {
+        self.last < self.first
+    }
+
     /// Whether a layer is one of both.
     fn overlaps(self, other: LayerRange) -> bool {
         self.first <= other.last && other.first <= self.last
@@ -54,17 +55,23 @@ impl LayerScales {
         self.0.is_empty()
     }
 
-    /// The layers with a factor, in ascending order of the first one.
-    pub fn ranges(&self) -> impl Iterator<Item = LayerRange> {
-        self.0.keys().copied()
+    /// The keys, with the layers that each names; `None` for a key that is not a range of layers.
+    pub fn keys(&self) -> impl Iterator<Item = (&str, Option<LayerRange>)> {
+        self.0.keys().map(|key| (key.as_str(), key.parse().ok()))
     }
 
-    /// Two entries that name the same layer.
-    pub fn overlap(&self) -> Option<[LayerRange; 2]> {
-        let pairs = self.ranges().enumerate().flat_map(|(i, one)| {
-            self.ranges().skip(i + 1).map(move |other| [one, other])
-        });
-        pairs.into_iter().find(|[one, other]| one.overlaps(*other))
+    /// Two keys that name the same layer.
+    pub fn overlap(&self) -> Option<[&str; 2]> {
+        let keys: Vec<(&str, Option<LayerRange>)> = self.keys().collect();
+        let overlaps = |one: Option<LayerRange>, other: Option<LayerRange>| {
+            one.zip(other).is_some_and(|(one, other)| one.overlaps(other))
+        };
+        let pairs = keys
+            .iter()
+            .enumerate()
+            .flat_map(|(i, one)| keys[i + 1..].iter().map(move |other| (*one, *other)));
+        let found = pairs.into_iter().find(|(one, other)| overlaps(one.1, other.1));
+        found.map(|(one, other)| [one.0, other.0])
     }
 }
 
@@ -81,8 +88,8 @@ impl Layers {
 
     /// The factor on the learning rate of the layer.
     pub fn scale(&self, layer: i64) -> f64 {
-        let mut scales = self.scales.0.iter();
-        scales.find(|(range, _)| range.contains(layer)).map_or(1.0, |(_, scale)| scale.0)
+        let names = |key: &str| key.parse().is_ok_and(|range: LayerRange| range.contains(layer));
+        self.scales.0.iter().find(|(key, _)| names(key)).map_or(1.0, |(_, scale)| *scale)
     }
 
     /// The factor on the learning rate of the tensor `name`.
@@ -116,8 +123,7 @@ impl FromStr for LayerRange {
             is_number.then(|| text.parse().ok()).flatten().ok_or(())
         };
         let (first, last) = text.split_once('-').unwrap_or((text, text));
-        let (first, last) = (number(first)?, number(last)?);
-        if first <= last { Ok(LayerRange { first, last }) } else { Err(()) }
+        Ok(LayerRange { first: number(first)?, last: number(last)? })
     }
 }
 
@@ -138,7 +144,10 @@ impl<'de> Deserialize<'de> for LayerRange {
             type Value = LayerRange;
 
             fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-                write!(formatter, "a layer, such as 5, or layers from the first to the last, such as \"0-3\"")
+                write!(
+                    formatter,
+                    "a layer, such as 5, or layers from the first to the last, such as \"0-3\""
+                )
             }
 
             fn visit_u64<E: de::Error>(self, layer: u64) -> Result<LayerRange, E> {
@@ -160,16 +169,6 @@ impl<'de> Deserialize<'de> for LayerRange {
         }
 
         deserializer.deserialize_any(Visitor)
-    }
-}
-
-impl<'de> Deserialize<'de> for LayerScale {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let scale = f64::deserialize(deserializer)?;
-        if scale > 0.0 {
-            return Ok(LayerScale(scale));
-        }
-        Err(de::Error::invalid_value(de::Unexpected::Float(scale), &"a factor above 0"))
     }
 }
 
@@ -236,16 +235,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_range_is_refused() {
-        for text in ["", "-", "3-", "-3", "3-1", "+1", "1-2-3", "0..3", " 1"] {
+    fn what_is_not_a_range_is_known() {
+        for text in ["", "-", "3-", "-3", "+1", "1-2-3", "0..3", " 1"] {
             assert!(text.parse::<LayerRange>().is_err(), "{text}");
         }
-        for scales in [json!({ "0": 0.0 }), json!({ "0": -1.0 }), json!({ "2-1": 1.0 })] {
-            assert!(from_value::<LayerScales>(scales.clone()).is_err(), "{scales}");
-        }
-        let overlap = layers(json!(null), json!({ "0-3": 0.5, "3-4": 0.1, "6": 1.0 }));
-        let overlap = overlap.scales.overlap().map(|pair| pair.map(|one| one.to_string()));
-        assert_eq!(overlap, Some(["0-3", "3-4"].map(String::from)));
-        assert_eq!(layers(json!(null), json!({ "0-3": 0.5, "4": 0.1 })).scales.overlap(), None);
+        assert!("3-1".parse::<LayerRange>().expect("a form").is_reversed());
+        let scales = |text| layers(json!(null), text).scales;
+        let overlap = scales(json!({ "0-3": 0.5, "3-4": 0.1, "6": 1.0 }));
+        assert_eq!(overlap.overlap(), Some(["0-3", "3-4"]));
+        assert_eq!(scales(json!({ "0-3": 0.5, "4": 0.1 })).overlap(), None);
+        let keys = scales(json!({ "7": 0.5, "all": 0.1 }));
+        let seven = LayerRange { first: 7, last: 7 };
+        assert_eq!(keys.keys().collect::<Vec<_>>(), [("7", Some(seven)), ("all", None)]);
     }
 }

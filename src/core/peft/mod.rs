@@ -31,9 +31,9 @@ pub use layers::{LayerRange, LayerScales, Layers};
 pub use lora::Lora;
 pub use pissa::Pissa;
 pub use settings::Beside;
-pub use state::{StateInit, StatePart, StateTuning};
+pub use state::{StateInit, StateTuning};
 pub use state_readers::{StateReader, shift_warning};
-pub use state_spec::StateSpec;
+pub use state_spec::{StatePart, StateSpec};
 pub use target::Target;
 pub use tuning_spec::{Misfit, Parts, TuningSpec, check_layers};
 

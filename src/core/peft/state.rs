@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::layers::{LayerRange, LayerScales, Layers};
-use super::state_spec::StateSpec;
+use super::state_spec::{StatePart, StateSpec};
 
 /// `[peft]` with `type = "state"`: trains the initial states of the layers and no weights.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -36,18 +36,6 @@ pub struct StateTuning {
     #[serde(skip_serializing_if = "LayerScales::is_empty")]
     #[schemars(example = &BTreeMap::from([("0-3", 0.5)]), extend("x-default" = "no factors", "x-unit" = "multiple of the rate"))]
     pub lr_scale: LayerScales,
-}
-
-/// A part of the initial state of a layer.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(inline)]
-pub enum StatePart {
-    /// The WKV state: a matrix for each head.
-    Wkv,
-    /// The shift states: what the time mix and the channel mix take for the token before the first one, `n_embd` numbers
-    /// each. Few programs read them, see `statetune plan`.
-    Shift,
 }
 
 impl Default for StateTuning {

@@ -1,8 +1,22 @@
 //! Which initial states of a model are trained.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::layers::Layers;
-use super::state::StatePart;
 use crate::arch::Shape;
+
+/// A part of the initial state of a layer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum StatePart {
+    /// The WKV state: a matrix for each head.
+    Wkv,
+    /// The shift states: what the time mix and the channel mix take for the token before the first one, `n_embd` numbers
+    /// each. Few programs read them, see `statetune plan`.
+    Shift,
+}
 
 /// Which initial states are trained, and at what rate.
 #[derive(Clone, Debug, PartialEq)]

@@ -222,7 +222,8 @@ pub fn check_layers(layers: &Layers, shape: &Shape) -> Result<(), Misfit> {
     let is_beyond = |range: &LayerRange| i64::from(range.last) >= shape.n_layer;
     let chosen = layers.chosen.iter().flatten().enumerate();
     let chosen = chosen.map(|(i, range)| (format!("layers[{i}]"), *range));
-    let scaled = layers.scales.ranges().map(|range| (format!("lr_scale.{range}"), range));
+    let scaled = layers.scales.keys();
+    let scaled = scaled.filter_map(|(key, range)| Some((format!("lr_scale.{key}"), range?)));
     match chosen.chain(scaled).find(|(_, range)| is_beyond(range)) {
         Some((key, range)) => Err(Misfit::Layer { key, range }),
         None => Ok(()),

@@ -11,7 +11,8 @@ use crate::arch::TrainPart;
 use crate::config::Config;
 use crate::diagnostic::{Diagnostic, msg};
 use crate::peft::{
-    Misfit, Parts, Peft, StateInit, StateSpec, StateTuning, TuningSpec, check_layers, shift_warning,
+    LayerRange, Layers, Misfit, Parts, Peft, StateInit, StateSpec, StateTuning, TuningSpec,
+    check_layers, shift_warning,
 };
 use crate::quant::Format;
 
@@ -76,13 +77,11 @@ pub enum StateStart {
 pub(super) fn resolve(faults: &mut Faults<'_>, purpose: Purpose) -> PeftPlan {
     let loaded = faults.loaded;
     let peft = &loaded.config.peft;
-    if let Some([one, other]) = peft.layers().scales.overlap() {
-        let message = msg!(LAYER_SCALES_OVERLAP, one = one.to_string(), other = other.to_string());
-        faults.add(&format!("peft.lr_scale.{other}"), Diagnostic::error(message));
-    }
+    check_ranges(faults, &peft.layers());
     if let Peft::State(state) = peft {
         let states = state.spec();
-        if states.has_shift() {
+        // Later uses of a run have its settings too.
+        if states.has_shift() && matches!(purpose, Purpose::Run | Purpose::Check | Purpose::Plan) {
             faults.add_silenceable("peft.parts", shift_warning());
         }
         return PeftPlan::State(StatePlan { start: state_start(faults, state, purpose), states });
@@ -98,6 +97,24 @@ pub(super) fn resolve(faults: &mut Faults<'_>, purpose: Purpose) -> PeftPlan {
         faults.add("peft.state_lr_scale", fault);
     }
     PeftPlan::Weights(Rc::new(recipe))
+}
+
+/// Refuses ranges of layers that name none, and layers with two factors.
+fn check_ranges(faults: &mut Faults<'_>, layers: &Layers) {
+    let chosen = layers.chosen.iter().flatten().enumerate();
+    let chosen = chosen.map(|(i, range)| (format!("layers[{i}]"), range.to_string(), Some(*range)));
+    let scaled = layers.scales.keys();
+    let scaled = scaled.map(|(key, range)| (format!("lr_scale.{key}"), key.to_owned(), range));
+    for (key, text, _) in
+        chosen.chain(scaled).filter(|(_, _, range)| range.is_none_or(LayerRange::is_reversed))
+    {
+        let fault = Diagnostic::error(msg!(NOT_A_LAYER_RANGE, text)).help(msg!(LAYER_RANGE_FORM));
+        faults.add(&format!("peft.{key}"), fault);
+    }
+    if let Some([one, other]) = layers.scales.overlap() {
+        let message = msg!(LAYER_SCALES_OVERLAP, one, other);
+        faults.add(&format!("peft.lr_scale.{other}"), Diagnostic::error(message));
+    }
 }
 
 /// Refuses groups whose matrices an adapter keeps frozen.

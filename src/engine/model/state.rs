@@ -216,9 +216,13 @@ impl TimeState {
     /// All tensors by the names under which files hold them, with their layers: the WKV states, then the shift states.
     pub fn tensors(&self) -> impl Iterator<Item = (i64, String, &Tensor)> {
         let wkv = (0..).zip(&self.wkv).map(|(layer, s)| (layer, time_state_name(layer), s));
-        let shift = (0..).zip(self.shift.iter().flatten()).flat_map(|(layer, Shift { att, ffn })| {
-            shift_state_names(layer).into_iter().zip([att, ffn]).map(move |(name, s)| (layer, name, s))
-        });
+        let shift =
+            (0..).zip(self.shift.iter().flatten()).flat_map(|(layer, Shift { att, ffn })| {
+                shift_state_names(layer)
+                    .into_iter()
+                    .zip([att, ffn])
+                    .map(move |(name, s)| (layer, name, s))
+            });
         wkv.chain(shift)
     }
 
@@ -319,10 +323,5 @@ fn shift_of(file: &TensorFile, name: &str, expected: &mut Option<i64>) -> Result
 
 /// The message about a tensor of another size.
 fn other_size(name: &str, size: &[i64], expected: &[i64]) -> Text {
-    msg!(
-        TENSOR_SHAPE,
-        name,
-        shape = format_args!("{size:?}"),
-        size = format_args!("{expected:?}")
-    )
+    msg!(TENSOR_SHAPE, name, shape = format_args!("{size:?}"), size = format_args!("{expected:?}"))
 }

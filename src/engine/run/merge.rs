@@ -159,7 +159,7 @@ fn save_beside(
 /// The refusal of shift states in a model file.
 fn shift_in_model() -> RunError {
     let refusal = StateReader::ModelFile.refusal().expect("readers of model files have none");
-    RunError::Contradiction(Box::new(refusal.help(msg!(STATES_BESIDE_WITH_SHIFT))))
+    RunError::Foreign(Box::new(refusal.help(msg!(STATES_BESIDE_WITH_SHIFT))))
 }
 
 /// The warning about initial states in an RWKV-7 model.

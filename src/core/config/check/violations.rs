@@ -6,7 +6,7 @@ use jsonschema::paths::{Location, LocationSegment};
 use serde_json::Value;
 
 use crate::config::loading::layers::Layers;
-use crate::config::manual::keys::{KeyPath, Keys, below, types};
+use crate::config::manual::keys::{KeyPath, Keys, below, types, value};
 use crate::tagged::TAG;
 
 /// What is wrong with one key. Of several violations of a key, the first in this order is reported.
@@ -66,7 +66,7 @@ struct Violations<'a> {
 impl Violations<'_> {
     /// Splits an error of the validator into violations of single keys.
     fn add(&mut self, error: &ValidationError) {
-        let path = steps(error.instance_path());
+        let path = steps(error.instance_path(), self.document);
         match error.kind() {
             ValidationErrorKind::AdditionalProperties { unexpected } => {
                 let violations =
@@ -81,7 +81,7 @@ impl Violations<'_> {
             ValidationErrorKind::Enum { .. } => self.found.push((path, Violation::UnknownChoice)),
             ValidationErrorKind::AnyOf { context }
             | ValidationErrorKind::OneOfNotValid { context } => {
-                match context.iter().find(|branch| is_meant(branch, &path)) {
+                match context.iter().find(|branch| is_meant(branch, &path, self.document)) {
                     Some(branch) => branch.iter().for_each(|error| self.add(error)),
                     None => self.add_branchless(path, error.instance()),
                 }
@@ -136,10 +136,10 @@ impl Violations<'_> {
 }
 
 /// Whether the type or the tag of the value at `path` names the alternative that has these errors.
-fn is_meant(errors: &[ValidationError], path: &[String]) -> bool {
+fn is_meant(errors: &[ValidationError], path: &[String], document: &Value) -> bool {
     let tag = below(path, TAG);
     !errors.iter().any(|error| {
-        let place = steps(error.instance_path());
+        let place = steps(error.instance_path(), document);
         match error.kind() {
             ValidationErrorKind::Type { .. } => place == path || place == tag,
             ValidationErrorKind::Constant { .. } => place == tag,
@@ -149,10 +149,18 @@ fn is_meant(errors: &[ValidationError], path: &[String]) -> bool {
     })
 }
 
-fn steps(location: &Location) -> KeyPath {
-    let step = |segment| match segment {
-        LocationSegment::Property(key) => key.into_owned(),
-        LocationSegment::Index(index) => format!("[{index}]"),
-    };
-    location.iter().map(step).collect()
+/// The path of a place in a document. The validator takes a key of digits for an index.
+fn steps(location: &Location, document: &Value) -> KeyPath {
+    let mut path = KeyPath::new();
+    for segment in location {
+        let step = match segment {
+            LocationSegment::Property(key) => key.into_owned(),
+            LocationSegment::Index(index) => {
+                let is_key = value(&path, document).is_some_and(Value::is_object);
+                if is_key { index.to_string() } else { format!("[{index}]") }
+            }
+        };
+        path.push(step);
+    }
+    path
 }

@@ -376,6 +376,10 @@ catalogue! {
     FULL_TRAINS_LAYERS:
         "set `type = \"full\"` to train them; set `targets` to choose the layers of the adapter",
         "设 `type = \"full\"` 训练它们；用 `targets` 选择适配器作用的层";
+    NOT_A_LAYER_RANGE[ST2125]: "`{text}` is not a valid range of layers", "`{text}` 不是有效的层范围";
+    LAYER_RANGE_FORM:
+        "write a layer, such as 5, or layers from the first to the last, such as \"0-3\"",
+        "请写一层，如 5，或从第一层到最后一层，如 \"0-3\"";
     LAYER_SCALES_OVERLAP[ST2125]:
         "`lr_scale` has two factors for one layer: `{one}` and `{other}`",
         "`lr_scale` 为同一层写了两个倍数：`{one}` 和 `{other}`";

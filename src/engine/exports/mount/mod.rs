@@ -162,6 +162,30 @@ mod tests {
         }
     }
 
+    /// Code of its own agrees on shift states in every version, and no file of a program that does not read them is proved.
+    #[test]
+    fn the_package_computes_the_same_from_shift_states() {
+        for version in Version::ALL {
+            let (weights, state) = model(version);
+            let sizes = ModelSizes::from(weights.shape());
+            let passport = Passport::new(ExportKind::State, sizes, json!({ "type": "state" }));
+            let shifted = state.share().with_shift(weights.shape().n_embd).map(Tensor::randn_like);
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            let mut proved = Vec::new();
+            for program in PROGRAMS {
+                let file = program.write(&shifted, folder.path(), "s", &passport);
+                let file = file.expect("written").file;
+                let proof = prove(program, &weights, None, &shifted, &file, &IDS);
+                if proof.is_ok_and(|proof| proof.difference < 5e-5 && proof.shows_order()) {
+                    proved.push(program);
+                }
+            }
+            let reads = |program: &Program| program.reader().refusal().is_none();
+            let expected: Vec<Program> = PROGRAMS.into_iter().filter(reads).collect();
+            assert_eq!(proved, expected, "{version}");
+        }
+    }
+
     /// Only an early position shows the order of the axes of a state that decays fast.
     #[test]
     fn a_state_that_decays_fast_is_told_from_a_transposed_one() {
@@ -190,7 +214,8 @@ mod tests {
     fn states_without_effect_show_no_order() {
         let (weights, state) = model(Version::V7);
         let zeros = weights.initial_states();
-        let symmetric = TimeState::of_wkv(state.wkv.iter().map(|s| s + s.transpose(1, 2)).collect());
+        let symmetric =
+            TimeState::of_wkv(state.wkv.iter().map(|s| s + s.transpose(1, 2)).collect());
         let passport =
             Passport::new(ExportKind::State, ModelSizes::from(weights.shape()), json!({}));
         let folder = tempfile::tempdir().expect("a temporary folder");
