@@ -66,7 +66,7 @@ pub enum Event {
     },
     /// The run starts with the trained values of another run.
     Values {
-        /// The checkpoint with the values, relative to the run directory where both lie in one project.
+        /// The checkpoint with the values, relative to the run directory where both are in one project.
         checkpoint: PathBuf,
     },
     /// The machine differs from the one that did the earlier steps.

@@ -93,7 +93,7 @@ impl LockDifferences {
 /// Path and content digest of a file.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct LockedFile {
-    /// Absolute path, relative to the run directory in the file where both lie in one project; `world` for the built-in
+    /// Absolute path, relative to the run directory in the file where both are in one project; `world` for the built-in
     /// vocabulary.
     pub path: PathBuf,
     /// sha256 of the content.

@@ -37,7 +37,7 @@ impl PastSettings {
         all
     }
 
-    /// The run directory whose settings lie in `folder`: the run's own, or one of its past settings.
+    /// The run directory whose settings `folder` holds: the run's own, or one of its past settings.
     pub(crate) fn run_of(folder: &Path) -> &Path {
         let earlier = folder.parent().filter(|above| above.ends_with(FOLDER));
         earlier.and_then(Path::parent).unwrap_or(folder)

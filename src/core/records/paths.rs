@@ -1,4 +1,4 @@
-//! Paths in the records of a run: normalised, and relative to the run directory where they lie in the folder around the
+//! Paths in the records of a run: normalised, and relative to the run directory where they are in the folder around the
 //! folder of runs, so that a project can be moved.
 
 use std::ffi::OsStr;
@@ -9,7 +9,7 @@ pub fn absolute(path: &Path) -> PathBuf {
     normalised(std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()))
 }
 
-/// `path` as the run at `run` records it: relative to the run directory if it lies in the folder around the folder of
+/// `path` as the run at `run` records it: relative to the run directory if it is in the folder around the folder of
 /// runs, else absolute.
 pub(crate) fn recorded_path(path: &Path, run: &Path) -> PathBuf {
     let path = absolute(path);
