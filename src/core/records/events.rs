@@ -15,8 +15,9 @@ use super::RequestOutcome;
 use super::RequestSource;
 use super::StepRecord;
 use super::names::EVENTS;
+use super::paths::{absolute, path_of_record, recorded_path};
 use super::status::now;
-use super::{RunDir, RunDirError, absolute, path_of_record, recorded_path};
+use super::{RunDir, RunDirError};
 use crate::data::Coverage;
 use crate::diagnostic::Diagnostic;
 

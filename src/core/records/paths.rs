@@ -4,6 +4,15 @@
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 
+/// The folder of past settings in a run directory.
+pub(super) const EARLIER: &str = "earlier";
+
+/// The run directory whose settings `folder` holds: the run's own, or one of its past settings.
+pub(crate) fn run_of_settings(folder: &Path) -> &Path {
+    let earlier = folder.parent().filter(|above| above.ends_with(EARLIER));
+    earlier.and_then(Path::parent).unwrap_or(folder)
+}
+
 /// The absolute path, valid from any working directory, without `.` and `..`.
 pub fn absolute(path: &Path) -> PathBuf {
     normalised(std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()))
@@ -90,6 +99,8 @@ mod tests {
         assert_eq!(path_of_record("../../a".as_ref(), "runs/one".as_ref()), Path::new("a"));
         assert_eq!(path_of_record("../../a".as_ref(), "../runs/one".as_ref()), Path::new("../a"));
         assert_eq!(path_of_record("world".as_ref(), &run), Path::new("world"));
+        assert_eq!(run_of_settings(&run.join("earlier/step-0000004")), run);
+        assert_eq!(run_of_settings(&run), run);
     }
 
     #[test]
