@@ -30,7 +30,7 @@ os.execve(program, [program, *words], {"HOME": "/tmp", "PATH": "/bin"})'
 
 # statetune, as a user in a folder of the root: in_root USER FOLDER WORD...
 in_root() {
-    unshare --mount --pid --fork sh -ec "$prepare"'; exec python3 -c "$@"' "$root" "$enter" "$root" "$2" "$1" "$program" \
+    unshare --mount --pid --fork sh -ec "$prepare"'; exec python3 -c "$@"' "$root" "$enter" "${root:-/}" "$2" "$1" "$program" \
         $(shift 2; echo "$@")
 }
 

@@ -150,7 +150,7 @@ fn settings_of_pip_for_other_installs_are_left_out() {
     ];
     project.fetches_the_cpu_set(&mine);
     let settings = fs::read_to_string(project.path("settings")).expect("a file");
-    let expected = "PIP_CONFIG_FILE=/dev/null\nPIP_FIND_LINKS=/a /b\nPIP_INDEX_URL=https://one\nPIP_REQUIRE_VIRTUALENV=0\nPIP_USER=0\n";
+    let expected = "PIP_CONFIG_FILE=/dev/null\nPIP_FIND_LINKS=/a /b\nPIP_INDEX_URL=https://one\nPIP_REQUIRE_VIRTUALENV=0\nPIP_ROOT_USER_ACTION=ignore\nPIP_USER=0\n";
     assert_eq!(settings, expected);
 }
 

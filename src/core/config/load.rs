@@ -15,7 +15,7 @@ use super::loading::unreadable::{helps_for, helps_for_data};
 use super::manual::keys::{self, KeyPath, Keys, dotted};
 use super::{Config, TemplateName};
 use crate::diagnostic::{Diagnostic, Edit, Span, Text, msg, summary};
-use crate::records::{PastSettings, RunDir, path_of_record};
+use crate::records::{RunDir, path_of_record, run_of_settings};
 use crate::shell::shell_path;
 
 /// Where a value comes from.
@@ -195,7 +195,7 @@ pub fn parse(file: &Path, text: String, overrides: &Overrides) -> Result<Loaded,
         if let Some((_, layer, _)) = layers.find(&key_path(key)) {
             let is_of_run = layer.file.ends_with(RunDir::SETTINGS) && path.starts_with("..");
             *path = match is_of_run {
-                true => path_of_record(path, PastSettings::run_of(layer.directory())),
+                true => path_of_record(path, run_of_settings(layer.directory())),
                 false => layer.directory().join(&*path),
             };
         }

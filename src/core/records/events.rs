@@ -15,8 +15,9 @@ use super::RequestOutcome;
 use super::RequestSource;
 use super::StepRecord;
 use super::names::EVENTS;
+use super::paths::{absolute, path_of_record, recorded_path};
 use super::status::now;
-use super::{RunDir, RunDirError, absolute, path_of_record, recorded_path};
+use super::{RunDir, RunDirError};
 use crate::data::Coverage;
 use crate::diagnostic::Diagnostic;
 use crate::objective::Rewards;
@@ -67,7 +68,7 @@ pub enum Event {
     },
     /// The run starts with the trained values of another run.
     Values {
-        /// The checkpoint with the values, relative to the run directory where both lie in one project.
+        /// The checkpoint with the values, relative to the run directory where both are in one project.
         checkpoint: PathBuf,
     },
     /// The machine differs from the one that did the earlier steps.

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-use super::{PastSettings, absolute, path_of_record, recorded_path};
+use super::paths::{absolute, path_of_record, recorded_path, run_of_settings};
 use crate::digest::sha256_hex;
 
 /// The git commit that this process was built from.
@@ -96,7 +96,7 @@ impl LockDifferences {
 /// Path and content digest of a file.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct LockedFile {
-    /// Absolute path, relative to the run directory in the file where both lie in one project; `world` for the built-in
+    /// Absolute path, relative to the run directory in the file where both are in one project; `world` for the built-in
     /// vocabulary.
     pub path: PathBuf,
     /// sha256 of the content.
@@ -126,7 +126,7 @@ impl Lock {
     pub fn load(folder: &Path) -> Option<Lock> {
         let text = fs::read_to_string(folder.join(Lock::FILE)).ok()?;
         let mut lock: Lock = toml::from_str(&text).ok()?;
-        let run = PastSettings::run_of(folder);
+        let run = run_of_settings(folder);
         for file in lock.files_mut().filter(|file| file.path.starts_with("..")) {
             file.path = absolute(&path_of_record(&file.path, run));
         }

@@ -87,7 +87,7 @@ pub use names::dir_name;
 pub use now::{Now, NowWriter};
 pub use past_settings::PastSettings;
 pub use paths::absolute;
-pub(crate) use paths::{path_of_record, recorded_path};
+pub(crate) use paths::{path_of_record, recorded_path, run_of_settings};
 pub(crate) use run_dir::{FOLDERS, LOCK_FILE, UNPACKING, remove_folder, take_lock};
 pub use run_dir::{RunDir, is_busy, name_and_id};
 pub use schema::record_schemas;

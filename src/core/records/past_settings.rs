@@ -6,11 +6,10 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use super::paths::EARLIER;
 use super::run_dir::remove_folder;
 use super::{Lock, RunDir, RunDirError};
 
-/// The folder in the run directory.
-const FOLDER: &str = "earlier";
 /// Prefix of a subfolder's name; the number of steps follows.
 const STEP: &str = "step-";
 
@@ -26,7 +25,7 @@ pub struct PastSettings {
 impl PastSettings {
     /// All past settings of the run at `path`, sorted by step; empty when settings and lock never changed.
     pub fn all(path: &Path) -> Vec<PastSettings> {
-        let entries = fs::read_dir(path.join(FOLDER)).into_iter().flatten().flatten();
+        let entries = fs::read_dir(path.join(EARLIER)).into_iter().flatten().flatten();
         let found = entries.filter_map(|entry| {
             let name = entry.file_name();
             let steps = name.to_str()?.strip_prefix(STEP)?.parse().ok()?;
@@ -37,22 +36,16 @@ impl PastSettings {
         all
     }
 
-    /// The run directory whose settings lie in `folder`: the run's own, or one of its past settings.
-    pub(crate) fn run_of(folder: &Path) -> &Path {
-        let earlier = folder.parent().filter(|above| above.ends_with(FOLDER));
-        earlier.and_then(Path::parent).unwrap_or(folder)
-    }
-
     /// Copies settings and lock from the folder `from` as those of the steps up to `steps`, before they are replaced.
     /// Does nothing when the steps have past settings already.
     ///
     /// # Errors
     /// When a file cannot be read or written.
     pub fn keep(run: &RunDir, from: &Path, steps: u64) -> Result<(), RunDirError> {
-        if steps == 0 || run.join(FOLDER).join(name(steps)).exists() {
+        if steps == 0 || run.join(EARLIER).join(name(steps)).exists() {
             return Ok(());
         }
-        run.write_folder(FOLDER, &name(steps), |building| {
+        run.write_folder(EARLIER, &name(steps), |building| {
             for file in [RunDir::SETTINGS, Lock::FILE] {
                 match fs::copy(from.join(file), building.join(file)) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -86,7 +79,7 @@ impl PastSettings {
         for one in later {
             remove(&one.path)?;
         }
-        let now = run.join(FOLDER).join(name(steps));
+        let now = run.join(EARLIER).join(name(steps));
         if steps == 0 || now.exists() {
             return remove(&first.path);
         }

@@ -1,15 +1,24 @@
-//! Paths in the records of a run: normalised, and relative to the run directory where they lie in the folder around the
+//! Paths in the records of a run: normalised, and relative to the run directory where they are in the folder around the
 //! folder of runs, so that a project can be moved.
 
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
+
+/// The folder of past settings in a run directory.
+pub(super) const EARLIER: &str = "earlier";
+
+/// The run directory whose settings `folder` holds: the run's own, or one of its past settings.
+pub(crate) fn run_of_settings(folder: &Path) -> &Path {
+    let earlier = folder.parent().filter(|above| above.ends_with(EARLIER));
+    earlier.and_then(Path::parent).unwrap_or(folder)
+}
 
 /// The absolute path, valid from any working directory, without `.` and `..`.
 pub fn absolute(path: &Path) -> PathBuf {
     normalised(std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()))
 }
 
-/// `path` as the run at `run` records it: relative to the run directory if it lies in the folder around the folder of
+/// `path` as the run at `run` records it: relative to the run directory if it is in the folder around the folder of
 /// runs, else absolute.
 pub(crate) fn recorded_path(path: &Path, run: &Path) -> PathBuf {
     let path = absolute(path);
@@ -90,6 +99,8 @@ mod tests {
         assert_eq!(path_of_record("../../a".as_ref(), "runs/one".as_ref()), Path::new("a"));
         assert_eq!(path_of_record("../../a".as_ref(), "../runs/one".as_ref()), Path::new("../a"));
         assert_eq!(path_of_record("world".as_ref(), &run), Path::new("world"));
+        assert_eq!(run_of_settings(&run.join("earlier/step-0000004")), run);
+        assert_eq!(run_of_settings(&run), run);
     }
 
     #[test]

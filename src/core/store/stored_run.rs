@@ -13,7 +13,7 @@ use crate::records::{
     Chain, Checkpoint, EventLine, Link, Lock, Metrics, PastSettings, ReadRunError, RunDir,
     RunRecord, SkippedSample, Status, best_checkpoint_name, checkpoint_folders, checkpoints,
     dir_name, is_busy, name_and_id, read_chain, read_copies, read_documents, read_last_line,
-    read_metrics, read_records,
+    read_metrics, read_records, run_of_settings,
 };
 use crate::resolved_settings::ResolvedSettings;
 
@@ -190,7 +190,7 @@ impl StoredRun {
             .map_err(|source| ReadRunError::Read { path: path.clone(), source })?;
         let mut settings = ResolvedSettings::parse(text)
             .map_err(|problem| ReadRunError::Damaged { path, problem })?;
-        settings.resolve_paths(PastSettings::run_of(folder));
+        settings.resolve_paths(run_of_settings(folder));
         Ok(settings)
     }
 
