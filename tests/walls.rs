@@ -32,8 +32,8 @@ const MAY_USE: [(&str, &str); 37] = [
     ("core/arch", "core/diagnostic core/tensorfile"),
     ("core/quant", "core/arch"),
     ("core/peft", "core/arch core/diagnostic"),
-    ("core/objective", "core/data core/tagged"),
     ("core/data", "core/diagnostic core/digest core/shell core/words core/work"),
+    ("core/objective", "core/data core/tagged"),
     (
         "core/records",
         "core/data core/diagnostic core/digest core/objective core/tensorfile core/work",

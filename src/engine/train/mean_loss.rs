@@ -3,11 +3,12 @@
 use std::ops::ControlFlow::{self, Break, Continue};
 
 use statetune_core::data::{Batch, Loader};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::chunks::losses;
 use super::{BatchTensors, LossOptions, StepModel, TrainError};
-use crate::model::{Model, TimeState};
+use crate::kernels::KernelError;
+use crate::model::{Model, State, TimeState};
 
 /// Mean loss over the target tokens of every document of `loader`, for a model that starts from `state`, in nats;
 /// `None` without target tokens.
@@ -109,4 +110,22 @@ fn losses_of_batch(
     let batch = BatchTensors::new(batch, model.device());
     let start = model.start(state, batch.inputs.size()[0]);
     Ok(losses(StepModel::without_dropout(model), &start, &batch, options)?)
+}
+
+/// For each row the sum of `log p(target)` over its targets, in nats; records no gradients.
+///
+/// # Errors
+/// Errors of the model's recurrence.
+pub(super) fn row_log_probs(
+    model: StepModel<'_>,
+    start: &State,
+    batch: &BatchTensors,
+    options: LossOptions,
+) -> Result<Vec<f64>, KernelError> {
+    let _guard = tch::no_grad_guard();
+    let rows = batch.inputs.size()[0];
+    let losses = losses(model, start, batch, options)?;
+    let zeros = Tensor::zeros([rows], (Kind::Double, losses.device()));
+    let sums = zeros.index_add(0, &batch.rows(), &losses.neg());
+    Ok(Vec::try_from(sums.to_device(Device::Cpu)).expect("a vector of float64"))
 }
