@@ -33,9 +33,9 @@ const MAY_USE: [(&str, &str); 38] = [
     ("core/arch", "core/diagnostic core/tensorfile"),
     ("core/quant", "core/arch"),
     ("core/peft", "core/arch core/diagnostic"),
-    ("core/objective", "core/data core/tagged"),
     ("core/data", "core/diagnostic core/digest core/shell core/words core/work"),
     ("core/suite", "core/data core/diagnostic core/digest"),
+    ("core/objective", "core/data core/tagged"),
     (
         "core/records",
         "core/data core/diagnostic core/digest core/objective core/suite core/tensorfile core/work",

@@ -219,6 +219,8 @@ impl Case {
             (r"\d+ MiB  ETA \d+:\d\d", "N MiB  ETA M:SS"),
             (r"val \d\.\d{4}( \(best[^)]*\))?", "val #.####"),
             (r"loss \d\.\d{4}", "loss #.####"),
+            (r"(margin|chosen|rejected) -?\d\.\d{4}", "$1 #.####"),
+            (r"┆ -      ┆ \d\.\d{4} │", "┆ -      ┆ #.#### │"),
             (r"┆ \d\.\d{4} ┆ \d\.\d{4} │", "┆ #.#### ┆ #.#### │"),
         ] {
             let changing = Regex::new(changing).expect("a valid expression");

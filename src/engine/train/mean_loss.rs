@@ -3,11 +3,12 @@
 use std::ops::ControlFlow::{self, Break, Continue};
 
 use statetune_core::data::{Batch, Loader};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::chunks::losses;
 use super::{BatchTensors, LossOptions, Objective, StepModel, TrainError};
-use crate::model::{Model, TimeState};
+use crate::kernels::KernelError;
+use crate::model::{Model, State, TimeState};
 
 /// Whose loss is measured.
 #[derive(Clone, Copy, Debug)]
@@ -121,4 +122,22 @@ fn losses_of_batch(
     let teacher = objective.teacher();
     let lesson = teacher.map(|teacher| teacher.lesson(&batch, options.chunk_ctx)).transpose()?;
     Ok(losses(StepModel::without_dropout(model), &start, &batch, lesson.as_ref(), options)?)
+}
+
+/// For each row the sum of `log p(target)` over its targets, in nats; records no gradients.
+///
+/// # Errors
+/// Errors of the model's recurrence.
+pub(super) fn row_log_probs(
+    model: StepModel<'_>,
+    start: &State,
+    batch: &BatchTensors,
+    options: LossOptions,
+) -> Result<Vec<f64>, KernelError> {
+    let _guard = tch::no_grad_guard();
+    let rows = batch.inputs.size()[0];
+    let losses = losses(model, start, batch, None, options)?;
+    let zeros = Tensor::zeros([rows], (Kind::Double, losses.device()));
+    let sums = zeros.index_add(0, &batch.rows(), &losses.neg());
+    Ok(Vec::try_from(sums.to_device(Device::Cpu)).expect("a vector of float64"))
 }

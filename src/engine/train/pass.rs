@@ -1,10 +1,8 @@
 //! What is computed of one micro-batch.
 
-use tch::{Device, Kind, Tensor};
+use tch::Tensor;
 
-use super::chunks::losses;
-use super::{BatchTensors, LossOptions, StepOptions, Teacher};
-use crate::kernels::KernelError;
+use super::{BatchTensors, StepOptions, Teacher};
 use crate::model::{Model, State};
 use crate::peft::Method;
 
@@ -55,22 +53,4 @@ impl<'a> StepModel<'a> {
             None => work(self.whole),
         }
     }
-}
-
-/// For each row the sum of `log p(target)` over its targets, in nats; records no gradients.
-///
-/// # Errors
-/// Errors of the model's recurrence.
-pub(super) fn row_log_probs(
-    model: StepModel<'_>,
-    start: &State,
-    batch: &BatchTensors,
-    options: LossOptions,
-) -> Result<Vec<f64>, KernelError> {
-    let _guard = tch::no_grad_guard();
-    let rows = batch.inputs.size()[0];
-    let losses = losses(model, start, batch, None, options)?;
-    let zeros = Tensor::zeros([rows], (Kind::Double, losses.device()));
-    let sums = zeros.index_add(0, &batch.rows(), &losses.neg());
-    Ok(Vec::try_from(sums.to_device(Device::Cpu)).expect("a vector of float64"))
 }

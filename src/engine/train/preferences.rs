@@ -9,8 +9,8 @@ use std::ops::ControlFlow::{self, Break, Continue};
 use statetune_core::data::{Batch, Loader, RowAnswer, RowAnswers, Side};
 use statetune_core::objective::{Answer, Judged, Preference, RewardSums, Rewards, Sample};
 
+use super::mean_loss::row_log_probs;
 use super::objective::{Objective, RowLogProbs, Weighed};
-use super::pass::row_log_probs;
 use super::{BatchTensors, DocumentSums, LossOptions, StepModel, TrainError};
 use crate::model::{Model, TimeState};
 

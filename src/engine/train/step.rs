@@ -7,8 +7,8 @@ use statetune_core::objective::Rewards;
 use tch::{Device, Tensor};
 
 use super::devices::{Devices, PassSum, Single};
+use super::mean_loss::row_log_probs;
 use super::objective::{CrossEntropy, Objective, RowLogProbs, Weighed};
-use super::pass::row_log_probs;
 use super::step_work::StepWork;
 use super::{BatchTensors, LossScaler, NonFiniteValue, Pass, StepModel, StepOptions, TrainError};
 use crate::kernels::KernelError;

@@ -116,6 +116,7 @@ pub(in crate::config) fn current_table(name: &str) -> Option<&'static str> {
         "training" | "trainer" | "training_args" | "training_arguments" => "train",
         "dataset" | "datasets" | "dataloader" => "data",
         "lora" | "adapter" | "peft_config" | "lora_config" => "peft",
+        "loss" | "dpo" | "orpo" | "simpo" | "kto" | "rlhf" | "preference" => "objective",
         "optim" => "optimizer",
         "lr" | "scheduler" | "lr_scheduler" => "schedule",
         "quantization" | "bnb" | "bitsandbytes" => "quant",
@@ -161,6 +162,9 @@ pub(in crate::config) fn current_name(name: &str) -> Option<(&'static str, &'sta
         "target_modules" | "lora_target_modules" => ("peft", "targets"),
         "modules_to_save" | "lora_parts" => ("peft", "train_parts"),
         "niter" => ("peft", "svd_niter"),
+        "dpo_beta" | "pref_beta" | "kl_coef" => ("objective", "beta"),
+        "simpo_gamma" => ("objective", "gamma"),
+        "loss_type" | "pref_loss" => ("objective", "loss"),
         "disha_mode" | "bone_mode" => ("peft", "mode"),
         "context_length" | "max_length" | "max_seq_len" | "max_seq_length" | "seq_len"
         | "sequence_len" | "sequence_length" | "block_size" | "cutoff_len" => ("train", "ctx_len"),
