@@ -52,8 +52,8 @@ const MAY_USE: [(&str, &str); 37] = [
     ),
     (
         "core/forecast",
-        "core/arch core/diagnostic core/peft core/plan core/quant core/rate_search core/shell core/tensorfile \
-         core/words",
+        "core/arch core/diagnostic core/objective core/peft core/plan core/quant core/rate_search core/shell \
+         core/tensorfile core/words",
     ),
     ("core/import", "core/diagnostic core/shell core/words"),
     (
@@ -88,13 +88,13 @@ const MAY_USE: [(&str, &str); 37] = [
     ),
     (
         "engine/inference",
-        "core/arch core/data core/diagnostic core/digest core/look core/plan core/quant core/records core/work \
-         engine/error engine/exports engine/kernels engine/model engine/peft engine/quant engine/tensors engine/train",
+        "core/arch core/data core/diagnostic core/digest core/look core/peft core/plan core/quant core/records \
+         core/tensorfile core/work engine/error engine/exports engine/kernels engine/model engine/peft engine/quant engine/tensors engine/train",
     ),
     (
         "engine/run",
-        "core/arch core/data core/diagnostic core/digest core/exit core/forecast core/peft core/plan core/rate_search \
-         core/records core/resolved_settings core/shell core/store core/tensorfile core/words core/work engine/error \
+        "core/arch core/data core/diagnostic core/digest core/exit core/forecast core/objective core/peft core/plan \
+         core/rate_search core/records core/resolved_settings core/shell core/store core/tensorfile core/words core/work engine/error \
          engine/exports engine/inference \
          engine/kernels engine/model engine/optim engine/peft engine/quant engine/tensors engine/train",
     ),

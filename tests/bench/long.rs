@@ -137,6 +137,7 @@ fn run(case: &Case) {
         rows: 1,
         tokens: case.tokens.unsigned_abs(),
         on_gpu: false,
+        teacher: None,
     };
     let room = workload.boundary_room();
     let options = StepOptions {

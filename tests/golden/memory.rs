@@ -88,6 +88,7 @@ impl Case {
             rows: BATCH[0].unsigned_abs(),
             tokens: BATCH[1].unsigned_abs(),
             on_gpu: false,
+            teacher: None,
         }
     }
 

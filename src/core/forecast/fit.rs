@@ -214,6 +214,7 @@ mod tests {
             rows: 16,
             tokens: 1024,
             on_gpu: true,
+            teacher: None,
         }
     }
 

@@ -241,8 +241,14 @@ const FREE: [&str; 21] = [
 ];
 
 /// Settings that say how long a run is, also within what is free otherwise.
-const LENGTH: [&str; 5] =
-    ["eval.limit", "eval.metric", "eval.patience", "sample.probe", "train.epoch_count"];
+const LENGTH: [&str; 6] = [
+    "eval.limit",
+    "eval.max_forgetting",
+    "eval.metric",
+    "eval.patience",
+    "sample.probe",
+    "train.epoch_count",
+];
 
 /// A setting that differs.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -305,6 +311,7 @@ fn is_as_before(key: &str, config: &Config) -> bool {
         "data.val_seed" => config.data.val_seed == config.train.random_seed,
         "eval.limit" => config.eval.limit == 0,
         "objective.type" => config.objective.is_default(),
+        "objective.keep" => config.objective.keep() == 0.0,
         "train.chunk_ctx" => config.train.chunk_ctx == 0,
         _ => false,
     }

@@ -55,6 +55,12 @@ pub struct EvalPlan {
     pub metric: Metric,
     /// Evaluations in a row without a new best after which the run ends; 0: never.
     pub patience: u32,
+    /// Whether the distance from the base on general text is measured.
+    pub forgetting: bool,
+    /// The general text.
+    pub general: Option<PathBuf>,
+    /// The distance above which an evaluation ends the run; 0: none does.
+    pub max_forgetting: f64,
 }
 
 /// The questions that the base and the tuned model answer, and what is counted in the answers.
@@ -136,6 +142,9 @@ impl EvalPlan {
             limit: eval.limit as usize,
             metric: Metric::of(eval),
             patience: eval.patience,
+            forgetting: eval.forgetting,
+            general: eval.general.clone(),
+            max_forgetting: eval.max_forgetting,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use statetune_core::data::{Binidx, DataType, PrepareSpec, Role, Source, Tokenizer, prepare};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::digest::{sha256_hex, sha256_of_file};

@@ -15,6 +15,7 @@ use statetune_core::tensorfile::WeightsError;
 
 use super::prepare::Datasets;
 use super::settings::widened_products;
+use super::teacher::file_of;
 use crate::kernels::{cores_of_machine, device_model, most_threads};
 use crate::model::{ModelError, Shape, fingerprint};
 use crate::tensors::device;
@@ -71,6 +72,7 @@ pub(super) fn lock(
         tokenizer,
         weights,
         init,
+        teacher: files_of_teacher(plan)?,
         values: None,
         quant: plan.method.quant.map(|format| LockedQuant {
             format: format.name().to_string(),
@@ -78,6 +80,19 @@ pub(super) fn lock(
             bytes: quant::bytes(shape, plan.train.dtype.size() as u64, Some(format)),
         }),
     })
+}
+
+/// The files that the teacher of a distillation depends on.
+fn files_of_teacher(plan: &Plan) -> Result<Vec<LockedFile>, RunError> {
+    let Some(distill) = plan.objective.distill() else { return Ok(Vec::new()) };
+    let teacher = distill.teacher.as_deref().map(file_of).transpose()?;
+    let files = [&distill.prompt_file, &teacher, &distill.teacher_model];
+    let locked = files.into_iter().flatten().map(|path| {
+        let sha256 = sha256_of_file(path);
+        let sha256 = sha256.map_err(|source| WeightsError::Read { path: path.clone(), source })?;
+        Ok(LockedFile::new(path, sha256))
+    });
+    locked.collect()
 }
 
 /// Writes the inputs of the run. Records of an earlier process stay, except the lock and changed settings.

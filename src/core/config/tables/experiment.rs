@@ -136,7 +136,8 @@ impl Config {
             ]
         });
         let of_teacher = of_teacher.filter_map(|(key, path)| Some((key, path.as_mut()?)));
-        single.chain(of_teacher).chain(sources.map(|path| ("data.source", path)))
+        let general = self.eval.general.as_mut().map(|path| ("eval.general", path));
+        single.chain(general).chain(of_teacher).chain(sources.map(|path| ("data.source", path)))
     }
 }
 

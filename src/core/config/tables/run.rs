@@ -1,5 +1,7 @@
 //! `[checkpoint]`, `[eval]`, `[guard]`, `[log]` and `[export]`: what a run watches, keeps and writes.
 
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +46,17 @@ pub struct Eval {
     /// Evaluations in a row without a new best after which the run ends, at least 0. 0 turns early stopping off.
     #[schemars(extend("x-unit" = "evaluations"))]
     pub patience: u32,
+    /// Whether each evaluation measures what tuning changes elsewhere: the mean distance `KL(base || tuned)` on the text of
+    /// `general`.
+    pub forgetting: bool,
+    /// General text for `forgetting` and `objective.keep`, unlike the data: a `.txt` file, or `.jsonl` with one document per
+    /// line. A relative path starts at the experiment file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"../data/general.jsonl", extend("x-default" = "no file"))]
+    pub general: Option<PathBuf>,
+    /// Distance from the base above which an evaluation ends the run, at least 0. 0 sets no limit.
+    #[schemars(range(min = 0.0), extend("x-unit" = "nats per token"))]
+    pub max_forgetting: f64,
 }
 
 impl Eval {
@@ -53,7 +66,15 @@ impl Eval {
 
 impl Default for Eval {
     fn default() -> Self {
-        Self { every_steps: 0, limit: 0, metric: Self::VAL_LOSS.to_string(), patience: 0 }
+        Self {
+            every_steps: 0,
+            limit: 0,
+            metric: Self::VAL_LOSS.to_string(),
+            patience: 0,
+            forgetting: false,
+            general: None,
+            max_forgetting: 0.0,
+        }
     }
 }
 
