@@ -77,7 +77,7 @@ const MAY_USE: [(&str, &str); 37] = [
     ),
     (
         "engine/train",
-        "core/data core/diagnostic core/exit core/forecast core/plan core/records core/tensorfile engine/kernels \
+        "core/arch core/data core/diagnostic core/exit core/forecast core/plan core/records core/tensorfile engine/kernels \
          engine/model engine/optim engine/peft",
     ),
     ("engine/library_fault", ""),

@@ -421,6 +421,8 @@ keep_last = 0
 keep_best = false
 
 [eval]
+forgetting = true
+max_forgetting = 1.5
 limit = 100
 every_steps = 50
 metric = "emoji"
@@ -462,6 +464,7 @@ max_hours = 1.5
 
 [objective]
 type = "sft"
+keep = 0.5
 
 [quant]
 type = "nf4"

@@ -216,11 +216,12 @@ pub enum Reach {
 
 /// Settings, or whole tables, that no number of a run depends on. Contents of files are compared by
 /// themselves, so their paths are free.
-const FREE: [&str; 21] = [
+const FREE: [&str; 22] = [
     "checkpoint",
     "data.data_file",
     "description",
     "eval.every_steps",
+    "eval.forgetting",
     "export",
     "extends",
     "format",
@@ -311,6 +312,7 @@ fn is_as_before(key: &str, config: &Config) -> bool {
         "data.val_seed" => config.data.val_seed == config.train.random_seed,
         "eval.limit" => config.eval.limit == 0,
         "objective.type" => config.objective.is_default(),
+        "eval.max_forgetting" => config.eval.max_forgetting == 0.0,
         "objective.keep" => config.objective.keep() == 0.0,
         "train.chunk_ctx" => config.train.chunk_ctx == 0,
         _ => false,

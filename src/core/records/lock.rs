@@ -54,7 +54,7 @@ pub struct Lock {
     /// The file of the initial state; absent without `peft.init_file`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<LockedFile>,
-    /// The files of the teacher of a distillation: prompt, state or adapter, weights.
+    /// The files of the teacher of a distillation (prompt, state or adapter, weights), and general text.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub teacher: Vec<LockedFile>,
     /// Trained parameters of another run (`--from`) that this run started with.

@@ -82,12 +82,14 @@ pub(super) fn lock(
     })
 }
 
-/// The files that the teacher of a distillation depends on.
+/// The files of the teacher of a distillation, and general text.
 fn files_of_teacher(plan: &Plan) -> Result<Vec<LockedFile>, RunError> {
-    let Some(distill) = plan.objective.distill() else { return Ok(Vec::new()) };
-    let teacher = distill.teacher.as_deref().map(file_of).transpose()?;
-    let files = [&distill.prompt_file, &teacher, &distill.teacher_model];
-    let locked = files.into_iter().flatten().map(|path| {
+    let distill = plan.objective.distill();
+    let teacher = distill.and_then(|distill| distill.teacher.as_deref());
+    let teacher = teacher.map(file_of).transpose()?;
+    let of_distill = distill.map(|distill| [&distill.prompt_file, &distill.teacher_model]);
+    let files = of_distill.into_iter().flatten().chain([&teacher, &plan.eval.general]);
+    let locked = files.flatten().map(|path| {
         let sha256 = sha256_of_file(path);
         let sha256 = sha256.map_err(|source| WeightsError::Read { path: path.clone(), source })?;
         Ok(LockedFile::new(path, sha256))

@@ -128,6 +128,8 @@ const RULES: &[Rule] = &[
     rule("model", &[Loss], "changes the model"),
     rule("peft", &[Loss], "changes the trainable parameters or their initial values"),
     rule("peft.state_lr_scale", &[Update], "changes the learning rate of the states"),
+    rule("eval.general", &[Loss], "changes what the penalty reads"),
+    rule("eval.max_forgetting", &[Length], "changes when the run ends"),
     rule("objective", &[Loss], "changes what training minimises"),
     rule("quant", &[Loss], "changes the quantized values of the frozen weights"),
     rule("train.precision", &[Loss], "changes the rounding"),
