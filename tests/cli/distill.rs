@@ -186,7 +186,7 @@ fn a_teacher_has_the_vocabulary_of_the_student() {
     case.write("other.pth", crate::case::checkpoint(small()));
     case.refuses_to(
         &["run", STATE],
-        4,
+        21,
         "\
 error[ST2222]: the teacher `other.pth` has 4100 token ids, the model has 4096
   --> state.toml:36:17

@@ -20,6 +20,7 @@ use super::prepare::{Datasets, load_tokenizer, load_weights, new_method};
 use super::recent_steps::{RecentSteps, number};
 use super::record::Events;
 use super::settings::set_up_libtorch;
+use super::teacher::new_objective;
 use crate::RunError;
 use crate::train::{
     LossScaler, NonFiniteValue, Reading, StepDone, StepOptions, Trainer, restore_values, trace,
@@ -359,7 +360,9 @@ pub fn replay(plan: &Plan, incident: &Incident, folder: &Path) -> Result<Vec<Rea
     let scaler =
         LossScaler::for_dtype(plan.train.dtype).map(|scaler| scaler.at(incident.loss_scale));
     let options = StepOptions::of_plan(plan, &shape);
+    let objective = new_objective(plan, method.as_ref(), &tokenizer)?;
     let mut trainer = Trainer::new(method.as_ref(), plan.train.adam, scaler, options);
+    trainer.objective = objective.as_ref();
     restore_values(folder, &mut trainer.adam)?;
     let batches = Incident::load_batches(folder, shape.vocab_size)?;
     let batches: Vec<Batch> = batches.iter().map(|rows| Batch::from_plain(rows)).collect();
