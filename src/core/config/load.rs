@@ -614,7 +614,7 @@ random_seed = 1
         let loaded = parsed(FULL, &Overrides::default());
         assert_eq!(
             in_file(loaded.place("sample.probe[0].name")),
-            "configs/emoji.toml:95:8 \"emoji\""
+            "configs/emoji.toml:97:8 \"emoji\""
         );
         assert_eq!(in_file(loaded.place("tags[1]")), "configs/emoji.toml:5:14 \"b\"");
     }

@@ -216,12 +216,13 @@ pub enum Reach {
 
 /// Settings, or whole tables, that no number of a run depends on. Contents of files are compared by
 /// themselves, so their paths are free.
-const FREE: [&str; 22] = [
+const FREE: [&str; 26] = [
     "checkpoint",
     "data.data_file",
     "description",
     "eval.every_steps",
     "eval.forgetting",
+    "eval.general",
     "export",
     "extends",
     "format",
@@ -231,6 +232,9 @@ const FREE: [&str; 22] = [
     "model.load_model",
     "model.tokenizer",
     "name",
+    "objective.prompt_file",
+    "objective.teacher",
+    "objective.teacher_model",
     "peft.init_file",
     "profile",
     "recipe",
