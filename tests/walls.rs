@@ -57,8 +57,8 @@ const MAY_USE: [(&str, &str); 38] = [
     ),
     (
         "core/forecast",
-        "core/arch core/diagnostic core/peft core/plan core/quant core/rate_search core/shell core/tensorfile \
-         core/words",
+        "core/arch core/diagnostic core/objective core/peft core/plan core/quant core/rate_search core/shell \
+         core/tensorfile core/words",
     ),
     ("core/import", "core/diagnostic core/shell core/words"),
     (
@@ -83,7 +83,7 @@ const MAY_USE: [(&str, &str); 38] = [
     ),
     (
         "engine/train",
-        "core/data core/diagnostic core/exit core/forecast core/objective core/plan core/records core/tensorfile \
+        "core/arch core/data core/diagnostic core/exit core/forecast core/objective core/plan core/records core/tensorfile \
          engine/kernels engine/model engine/optim engine/peft",
     ),
     ("engine/library_fault", ""),
@@ -94,13 +94,13 @@ const MAY_USE: [(&str, &str); 38] = [
     ),
     (
         "engine/inference",
-        "core/arch core/data core/diagnostic core/digest core/look core/plan core/quant core/records core/suite core/work \
-         engine/error engine/exports engine/kernels engine/model engine/peft engine/quant engine/tensors engine/train",
+        "core/arch core/data core/diagnostic core/digest core/look core/peft core/plan core/quant core/records core/suite \
+         core/tensorfile core/work engine/error engine/exports engine/kernels engine/model engine/peft engine/quant engine/tensors engine/train",
     ),
     (
         "engine/run",
-        "core/arch core/data core/diagnostic core/digest core/exit core/forecast core/objective core/peft core/plan core/rate_search \
-         core/records core/resolved_settings core/shell core/store core/suite core/tensorfile core/words core/work engine/error \
+        "core/arch core/data core/diagnostic core/digest core/exit core/forecast core/objective core/peft core/plan \
+         core/rate_search core/records core/resolved_settings core/shell core/store core/suite core/tensorfile core/words core/work engine/error \
          engine/exports engine/inference \
          engine/kernels engine/model engine/optim engine/peft engine/quant engine/tensors engine/train",
     ),

@@ -36,6 +36,9 @@ pub(super) fn of(event: &Event, epoch_steps: u64) -> Vec<Value> {
             }
             vec![object("eval", details)]
         }
+        Event::Forgetting { steps, kl } => {
+            vec![object("forgetting", json!({ "steps": steps, "kl": kl }))]
+        }
         Event::Sampling { moment } => vec![object("sample", json!({ "moment": moment }))],
         Event::Control { request, from, steps, total_steps, answer, result } => {
             let is_longer =

@@ -15,7 +15,7 @@ use statetune_core::records::{Best, Event, ProbeRate, RunDir, dir_name, newest_c
 use statetune_core::shell::shell_path;
 use statetune_core::store::find_run;
 use statetune_core::tensorfile::is_written_through;
-use statetune_core::words::{printable, size};
+use statetune_core::words::{count, printable, size};
 use statetune_core::work::observe;
 use statetune_engine::kernels::GpuBytes;
 use statetune_engine::run::{Begin, Outcome, Summary};
@@ -328,6 +328,10 @@ fn print_summary(summary: &Summary, template: &Template) {
         let probe = probe.map(|rate| format!("{} of the answers", percent(Some(rate))));
         let found: Vec<String> = loss.into_iter().chain(probe).collect();
         say(format_args!("best     {} after step {steps}", found.join(", ")));
+    }
+    if let Some(tokens) = summary.saved_tokens {
+        let tokens = count(tokens, "token");
+        say(format_args!("saved    a prompt of {tokens} in every request"));
     }
     say(format_args!("trained for {:.0} s", summary.train_secs));
     if let Some(GpuBytes { allocated, reserved }) = summary.peak_gpu {

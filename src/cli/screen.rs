@@ -161,6 +161,11 @@ impl Screen {
                     self.line(&format!("{probe} {when}"));
                 }
             }
+            Event::Forgetting { steps, kl } => {
+                self.line(&format!(
+                    "distance from the base on general text {kl:.4} after step {steps}"
+                ));
+            }
             Event::Sampling { moment } => {
                 let model = match moment.strip_prefix("step-").and_then(|n| n.parse::<u64>().ok()) {
                     Some(step) => format!("the model after step {step}"),

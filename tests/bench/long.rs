@@ -138,6 +138,7 @@ fn run(case: &Case) {
         rows_per_sample: 1,
         tokens: case.tokens.unsigned_abs(),
         on_gpu: false,
+        teacher: None,
     };
     let room = workload.boundary_room();
     let options = StepOptions {

@@ -91,7 +91,7 @@ fn same_bits(peft: &str, dataload: &str, accumulate: u32, micro_bsz: u32, counts
     same_bits_with(peft, &settings.each_ref().map(String::as_str), counts);
 }
 
-fn same_bits_with(peft: &str, settings: &[&str], counts: &[usize]) {
+pub fn same_bits_with(peft: &str, settings: &[&str], counts: &[usize]) {
     let case = case(peft);
     let always = ["data.overlong=split", "eval.every_steps=1"];
     let more: Vec<&str> = settings.iter().chain(&always).flat_map(|one| ["--set", *one]).collect();

@@ -20,6 +20,7 @@ mod device;
 mod device_table;
 mod devices;
 mod diff;
+mod distill;
 mod documents;
 mod edges;
 mod editors;

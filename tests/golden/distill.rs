@@ -3,14 +3,17 @@
 
 use std::rc::Rc;
 
-use statetune_core::data::Batch;
+use statetune_core::data::{Batch, DataError};
 use statetune_engine::kernels::Op;
 use statetune_engine::model::{Model, State, Version};
-use statetune_engine::train::{BatchTensors, Distillation, Divergence, StepOptions, Teacher};
+use statetune_engine::peft::Method;
+use statetune_engine::train::{
+    BatchTensors, CrossEntropy, Distillation, Divergence, Keep, Objective, StepOptions, Teacher,
+};
 use tch::{Device, Kind, Tensor};
 
 use super::chunk_ctx::{ALL_KEPT, Trained, batches, in_chunks, shape};
-use super::numerics::{OPTIONS, weights_of};
+use super::numerics::{OPTIONS, assert_close, batch, state_tuning, trainer, weights_of};
 
 /// What a teacher has read before every document.
 const PROMPT: [i64; 9] = [3, 1, 4, 1, 5, 9, 2, 6, 5];
@@ -79,6 +82,49 @@ fn a_student_has_the_gradients_of_its_distance_from_the_teacher() {
             }
         }
     }
+}
+
+/// General text of one batch.
+#[derive(Debug)]
+struct Rows(Batch, Distillation);
+
+impl Keep for Rows {
+    fn strength(&self) -> f64 {
+        0.25
+    }
+
+    fn base(&self) -> &Distillation {
+        &self.1
+    }
+
+    fn batch(&self, _: u64) -> Result<Batch, DataError> {
+        Ok(self.0.clone())
+    }
+}
+
+#[test]
+fn the_penalty_adds_the_gradient_of_the_mean_distance_from_the_base() {
+    let weights = weights_of(shape(Version::V7));
+    let method = state_tuning(&weights, Kind::Float);
+    let general = batch(72, 61, &[11, 6]);
+    let model = method.model();
+    let start = model.start(&model.initial_states(), 1);
+    let teacher = Teacher { model, start, divergence: Divergence::KL };
+    let rows = Rows(general.clone(), Distillation { teacher });
+    let step = |objective: &dyn Objective, keep: Option<&dyn Keep>, batches: &[Batch]| {
+        let mut trainer = trainer(&method, Kind::Float, OPTIONS);
+        (trainer.objective, trainer.keep) = (objective, keep);
+        let outcome = trainer.step(batches, 0, 0.0).expect("finite numbers");
+        let gradients = trainer.adam.gradients();
+        (outcome.loss, gradients.iter().map(Tensor::copy).collect::<Vec<_>>())
+    };
+    let batches = [batch(70, 61, &[9, 5]), batch(71, 61, &[4])];
+    let (loss, plain) = step(&CrossEntropy, None, &batches);
+    let (_, distance) = step(&rows.1, None, &[general]);
+    let (kept_loss, kept) = step(&CrossEntropy, Some(&rows), &batches);
+    let expected: Vec<Tensor> = plain.iter().zip(&distance).map(|(x, d)| x + d * 0.25).collect();
+    assert_eq!(kept_loss, loss);
+    assert_close(&kept, &expected, 1e-6);
 }
 
 /// Loss and gradients of the formula.

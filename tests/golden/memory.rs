@@ -90,6 +90,7 @@ impl Case {
             rows_per_sample: 1,
             tokens: BATCH[1].unsigned_abs(),
             on_gpu: false,
+            teacher: None,
         }
     }
 

@@ -72,20 +72,20 @@ fn formula(
     let pairs = || (0..rows.len()).step_by(2);
     let losses: Vec<Tensor> = match objective {
         Objective::Sft(_) | Objective::Distill(_) => unreachable!("compares nothing"),
-        Objective::Dpo(Dpo { beta, label_smoothing, loss: DpoLoss::Sigmoid }) => pairs()
+        Objective::Dpo(Dpo { beta, label_smoothing, loss: DpoLoss::Sigmoid, .. }) => pairs()
             .map(|w| {
                 let h = (log_p(w) - log_r(w)) - (log_p(w + 1) - log_r(w + 1));
                 let h = h * *beta;
                 h.log_sigmoid() * (label_smoothing - 1.0) - h.neg().log_sigmoid() * *label_smoothing
             })
             .collect(),
-        Objective::Dpo(Dpo { beta, .. }) => pairs()
+        Objective::Dpo(Dpo { beta, .., .. }) => pairs()
             .map(|w| {
                 let gain = |row: usize| (log_p(row) - log_r(row)) / counts[row];
                 (gain(w) - gain(w + 1) - 0.5 / beta).square()
             })
             .collect(),
-        Objective::Orpo(Orpo { beta }) => pairs()
+        Objective::Orpo(Orpo { beta, .. }) => pairs()
             .map(|w| {
                 let log_odds = |row: usize| {
                     let p = mean(row).exp();
@@ -94,10 +94,10 @@ fn formula(
                 mean(w).neg() - (log_odds(w) - log_odds(w + 1)).sigmoid().log() * *beta
             })
             .collect(),
-        Objective::Simpo(Simpo { beta, gamma }) => pairs()
+        Objective::Simpo(Simpo { beta, gamma, .. }) => pairs()
             .map(|w| ((mean(w) - mean(w + 1)) * *beta - *gamma).sigmoid().log().neg())
             .collect(),
-        Objective::Kto(Kto { beta, desirable_weight, undesirable_weight }) => {
+        Objective::Kto(Kto { beta, desirable_weight, undesirable_weight, .. }) => {
             let z = (mismatched.0 - mismatched.1).mean(Kind::Double).detach().clamp_min(0.0);
             let value = |row: usize| match rows[row].side {
                 Side::Chosen => {

@@ -425,6 +425,8 @@ keep_last = 0
 keep_best = false
 
 [eval]
+forgetting = true
+max_forgetting = 1.5
 limit = 100
 every_steps = 50
 metric = "emoji"
@@ -467,6 +469,7 @@ max_hours = 1.5
 
 [objective]
 type = "sft"
+keep = 0.5
 
 [quant]
 type = "nf4"
@@ -616,7 +619,7 @@ random_seed = 1
         let loaded = parsed(FULL, &Overrides::default());
         assert_eq!(
             in_file(loaded.place("sample.probe[0].name")),
-            "configs/emoji.toml:96:8 \"emoji\""
+            "configs/emoji.toml:98:8 \"emoji\""
         );
         assert_eq!(in_file(loaded.place("tags[1]")), "configs/emoji.toml:5:14 \"b\"");
     }

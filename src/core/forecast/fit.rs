@@ -218,6 +218,7 @@ mod tests {
             rows_per_sample: 1,
             tokens: 1024,
             on_gpu: true,
+            teacher: None,
         }
     }
 

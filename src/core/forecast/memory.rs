@@ -4,16 +4,21 @@
 //! parameters with their gradients and moments, everything that autograd keeps of the forward pass, and either the
 //! logits of a chunk or the gradients inside one block.
 
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::boundaries::{kept_every, most_kept};
-use crate::arch::{Arch, LOSS_PART_LEN, Pass, SAVED_EVERY, SavedForBackward, Shape, Tape, Trains};
+use crate::arch::{
+    Arch, LOSS_PART_LEN, Pass, SAVED_EVERY, SavedForBackward, Shape, Tape, Trains, open_model,
+    shape_of_file,
+};
 use crate::diagnostic::{Text, msg};
-use crate::peft::{StatePart, StateSpec, TuningSpec};
+use crate::peft::{StatePart, StateSpec, TuningSpec, is_adapter_tensor};
 use crate::plan::{AdamOptions, PeftPlan, Plan};
 use crate::quant::{self, Format};
-use crate::tensorfile::Dtype;
+use crate::tensorfile::{Dtype, TensorFile};
 
 /// Resident bytes of the program itself, with the parts of libtorch that a run touches, their threads and buffers,
 /// on a CPU: measured, see `docs/benchmarks.md`.
@@ -53,6 +58,17 @@ pub struct Workload<'a> {
     pub tokens: u64,
     /// Whether a GPU computes.
     pub on_gpu: bool,
+    /// Who teaches; absent for other objectives.
+    pub teacher: Option<TeacherLoad>,
+}
+
+/// What memory depends on where a teacher takes part.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TeacherLoad {
+    /// Bytes of weights that lie beside those of the student; 0 where the student's own teach.
+    pub weights: u64,
+    /// Whether the most likely tokens alone are compared one by one.
+    pub selects: bool,
 }
 
 /// What takes memory.
@@ -148,6 +164,7 @@ impl<'a> Workload<'a> {
             rows_per_sample: 1,
             tokens,
             on_gpu: train.device.is_gpu(),
+            teacher: TeacherLoad::of_plan(plan, shape),
         }
         .of_samples(plan.objective.rows_per_sample())
     }
@@ -156,6 +173,37 @@ impl<'a> Workload<'a> {
     pub fn of_samples(self, rows_per_sample: u64) -> Workload<'a> {
         let rows = self.rows / self.rows_per_sample * rows_per_sample;
         Workload { rows, rows_per_sample, ..self }
+    }
+}
+
+impl TeacherLoad {
+    /// That of a plan for a model of this shape.
+    fn of_plan(plan: &Plan, shape: &Shape) -> Option<TeacherLoad> {
+        let distill = plan.objective.distill();
+        let compares = plan.eval.forgetting || plan.objective.keep() > 0.0;
+        if distill.is_none() && !compares {
+            return None;
+        }
+        let elt = plan.train.dtype.size() as u64;
+        let is_adapter = |file: &PathBuf| {
+            TensorFile::open(file).is_ok_and(|file| file.names().any(is_adapter_tensor))
+        };
+        let keeps_base = match &plan.method.peft {
+            PeftPlan::State(_) => true,
+            PeftPlan::Weights(recipe) => recipe.keeps_base(),
+        };
+        let teacher = distill.and_then(|distill| distill.teacher.as_ref());
+        let weights = match distill.and_then(|distill| distill.teacher_model.as_ref()) {
+            Some(file) => {
+                let shape =
+                    open_model(file).ok().and_then(|found| shape_of_file(file, &found).ok());
+                shape.map_or(0, |shape| quant::bytes(&shape, elt, plan.method.quant))
+            }
+            None if keeps_base && !teacher.is_some_and(is_adapter) => 0,
+            None => quant::bytes(shape, elt, plan.method.quant),
+        };
+        let selects = distill.is_some_and(|distill| distill.top_k > 0);
+        Some(TeacherLoad { weights, selects })
     }
 }
 
@@ -207,7 +255,7 @@ impl Workload<'_> {
         let passing = [self.activations(), self.logits(), self.workspace()];
         let [activations, logits, workspace] = passing;
         let items = [
-            (Item::Weights, weights),
+            (Item::Weights, weights + self.teacher.map_or(0, |teacher| teacher.weights)),
             (Item::PackedWeights, packed),
             (Item::Learning, self.learning()),
             (Item::Activations, activations),
@@ -331,7 +379,18 @@ impl Workload<'_> {
         } else {
             0
         };
-        hidden + chunk * vocab * self.elt() + 2 * part * vocab * 4 + of_head
+        let of_teacher = self.teacher.map_or(0, |teacher| self.of_teacher(teacher));
+        hidden + chunk * vocab * self.elt() + 2 * part * vocab * 4 + of_head + of_teacher
+    }
+
+    /// Around the distance from a teacher: the teacher's hidden states of all positions, and probabilities of a part of a chunk,
+    /// as float32. The logits of teacher and student together take what those of a student take alone.
+    fn of_teacher(&self, teacher: TeacherLoad) -> u64 {
+        let vocab = self.shape.vocab_size.unsigned_abs();
+        let positions = self.rows * self.tokens;
+        let part = self.head_chunk.min(positions).min(LOSS_PART_LEN.unsigned_abs());
+        let tables = if teacher.selects { 7 } else { 4 };
+        positions * self.shape.n_embd.unsigned_abs() * self.elt() + tables * part * vocab * 4
     }
 
     /// In the backward pass of a block. Packed matrices are made dense one at a time, on a CPU tile by tile; so are the gradients of

@@ -104,6 +104,9 @@ pub struct Settings {
     pub head_chunk: u32,
     /// The implementation of the recurrence.
     pub op: String,
+    /// `objective.type`; absent for `sft`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objective: Option<String>,
     /// The device with its number of threads.
     pub device: String,
     /// Devices that share the passes of a step; absent for one.

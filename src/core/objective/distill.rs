@@ -57,6 +57,10 @@ pub struct Distill {
     /// Share of the cross-entropy of the target tokens in the loss, from 0 to 1.
     #[schemars(range(min = 0.0, max = 1.0), extend("x-unit" = "fraction of the loss"))]
     pub alpha: f64,
+    /// Strength of a penalty on what tuning changes elsewhere, at least 0: a factor on the mean distance `KL(base || tuned)` on
+    /// the text of `eval.general`, of which each step reads `train.micro_bsz` rows. 0 turns the penalty off.
+    #[schemars(range(min = 0.0), extend("x-unit" = "no unit"))]
+    pub keep: f64,
 }
 
 /// Whose answers a student is compared on.
@@ -87,6 +91,7 @@ impl Default for Distill {
             temperature: 1.0,
             top_k: 0,
             alpha: 0.0,
+            keep: 0.0,
         }
     }
 }

@@ -26,11 +26,15 @@ pub struct Kto {
     /// Weight of bad answers, above 0.
     #[schemars(extend("x-unit" = "no unit", "exclusiveMinimum" = 0.0))]
     pub undesirable_weight: f64,
+    /// Strength of a penalty on what tuning changes elsewhere, at least 0: a factor on the mean distance `KL(base || tuned)` on
+    /// the text of `eval.general`, of which each step reads `train.micro_bsz` rows. 0 turns the penalty off.
+    #[schemars(range(min = 0.0), extend("x-unit" = "no unit"))]
+    pub keep: f64,
 }
 
 impl Default for Kto {
     fn default() -> Self {
-        Self { beta: 0.1, desirable_weight: 1.0, undesirable_weight: 1.0 }
+        Self { beta: 0.1, desirable_weight: 1.0, undesirable_weight: 1.0, keep: 0.0 }
     }
 }
 

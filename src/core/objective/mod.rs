@@ -73,6 +73,18 @@ impl Objective {
         }
     }
 
+    /// The strength of the penalty on what tuning changes elsewhere; 0: none.
+    pub fn keep(&self) -> f64 {
+        match self {
+            Self::Sft(sft) => sft.keep,
+            Self::Distill(distill) => distill.keep,
+            Self::Dpo(dpo) => dpo.keep,
+            Self::Orpo(orpo) => orpo.keep,
+            Self::Simpo(simpo) => simpo.keep,
+            Self::Kto(kto) => kto.keep,
+        }
+    }
+
     /// Whether a run minimises what every run did before `[objective]` existed.
     pub fn is_default(&self) -> bool {
         matches!(self, Self::Sft(_))

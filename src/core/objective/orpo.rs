@@ -17,11 +17,15 @@ pub struct Orpo {
     /// run; in `orpo`, the weight beside the cross-entropy; in `simpo`, the factor on the difference.
     #[schemars(extend("x-unit" = "no unit", "exclusiveMinimum" = 0.0))]
     pub beta: f64,
+    /// Strength of a penalty on what tuning changes elsewhere, at least 0: a factor on the mean distance `KL(base || tuned)` on
+    /// the text of `eval.general`, of which each step reads `train.micro_bsz` rows. 0 turns the penalty off.
+    #[schemars(range(min = 0.0), extend("x-unit" = "no unit"))]
+    pub keep: f64,
 }
 
 impl Default for Orpo {
     fn default() -> Self {
-        Self { beta: 0.1 }
+        Self { beta: 0.1, keep: 0.0 }
     }
 }
 

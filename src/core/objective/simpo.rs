@@ -21,11 +21,15 @@ pub struct Simpo {
     /// The margin that the difference shall exceed, at least 0. The paper uses about half of `beta`.
     #[schemars(range(min = 0.0), extend("x-unit" = "no unit"))]
     pub gamma: f64,
+    /// Strength of a penalty on what tuning changes elsewhere, at least 0: a factor on the mean distance `KL(base || tuned)` on
+    /// the text of `eval.general`, of which each step reads `train.micro_bsz` rows. 0 turns the penalty off.
+    #[schemars(range(min = 0.0), extend("x-unit" = "no unit"))]
+    pub keep: f64,
 }
 
 impl Default for Simpo {
     fn default() -> Self {
-        Self { beta: 2.0, gamma: 1.0 }
+        Self { beta: 2.0, gamma: 1.0, keep: 0.0 }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Rules of `[objective]` with `type = "distill"`.
+//! Rules of `[objective]` with `type = "distill"`, and of what a run measures or keeps of the base.
 
 use std::path::Path;
 
@@ -6,6 +6,36 @@ use super::{Faults, Purpose};
 use crate::data::{Role, Template};
 use crate::diagnostic::{Diagnostic, msg};
 use crate::objective::{AnswerSource, Distill};
+
+/// Checks that there is general text where the run reads it, and a base that it is compared with.
+pub(super) fn check_general(faults: &mut Faults<'_>, purpose: Purpose) {
+    let config = &faults.loaded.config;
+    let (eval, keep) = (&config.eval, config.objective.keep());
+    let users = [("eval.forgetting", eval.forgetting), ("objective.keep", keep > 0.0)];
+    for (key, _) in users.into_iter().filter(|(_, reads)| *reads) {
+        if eval.general.is_none() {
+            let fault =
+                Diagnostic::error(msg!(NEEDS_GENERAL_TEXT, key)).help(msg!(NAME_GENERAL_TEXT));
+            faults.add(key, fault);
+        }
+        if config.model.load_model.is_none() {
+            let fault = Diagnostic::error(msg!(NEW_MODEL_HAS_NO_BASE, key));
+            faults.add(key, fault.note(msg!(NOTHING_TO_FORGET)));
+        }
+    }
+    let is_read = users.iter().any(|(_, reads)| *reads);
+    if let Some(file) = eval.general.as_deref() {
+        if !is_read {
+            let fault = Diagnostic::error(msg!(GENERAL_TEXT_IS_UNREAD));
+            faults.add("eval.general", fault.help(msg!(SET_FORGETTING)));
+        }
+        check_exists(faults, purpose, "eval.general", file);
+    }
+    if eval.max_forgetting > 0.0 && !eval.forgetting {
+        let fault = Diagnostic::error(msg!(LIMIT_NEEDS_FORGETTING)).help(msg!(SET_FORGETTING));
+        faults.add("eval.max_forgetting", fault);
+    }
+}
 
 /// Checks who teaches, and what the teacher writes.
 pub(super) fn check(faults: &mut Faults<'_>, purpose: Purpose, template: &Template) {
@@ -66,6 +96,6 @@ fn check_teacher(faults: &mut Faults<'_>, distill: &Distill) {
 
 fn check_exists(faults: &mut Faults<'_>, purpose: Purpose, key: &str, file: &Path) {
     if matches!(purpose, Purpose::Run | Purpose::Plan | Purpose::Check) && !file.exists() {
-        faults.add_missing(key, file, msg!(TEACHER_FILE_DOES_NOT_EXIST, file));
+        faults.add_missing(key, file, msg!(FILE_DOES_NOT_EXIST_HERE, key, file));
     }
 }

@@ -216,11 +216,13 @@ pub enum Reach {
 
 /// Settings, or whole tables, that no number of a run depends on. Contents of files are compared by
 /// themselves, so their paths are free.
-const FREE: [&str; 22] = [
+const FREE: [&str; 27] = [
     "checkpoint",
     "data.data_file",
     "description",
     "eval.every_steps",
+    "eval.forgetting",
+    "eval.general",
     "eval.suites",
     "export",
     "extends",
@@ -231,6 +233,9 @@ const FREE: [&str; 22] = [
     "model.load_model",
     "model.tokenizer",
     "name",
+    "objective.prompt_file",
+    "objective.teacher",
+    "objective.teacher_model",
     "peft.init_file",
     "profile",
     "recipe",
@@ -242,8 +247,14 @@ const FREE: [&str; 22] = [
 ];
 
 /// Settings that say how long a run is, also within what is free otherwise.
-const LENGTH: [&str; 5] =
-    ["eval.limit", "eval.metric", "eval.patience", "sample.probe", "train.epoch_count"];
+const LENGTH: [&str; 6] = [
+    "eval.limit",
+    "eval.max_forgetting",
+    "eval.metric",
+    "eval.patience",
+    "sample.probe",
+    "train.epoch_count",
+];
 
 /// A setting that differs.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -306,6 +317,8 @@ fn is_as_before(key: &str, config: &Config) -> bool {
         "data.val_seed" => config.data.val_seed == config.train.random_seed,
         "eval.limit" => config.eval.limit == 0,
         "objective.type" => config.objective.is_default(),
+        "eval.max_forgetting" => config.eval.max_forgetting == 0.0,
+        "objective.keep" => config.objective.keep() == 0.0,
         "train.chunk_ctx" => config.train.chunk_ctx == 0,
         _ => false,
     }

@@ -171,6 +171,7 @@ pub fn resolve(
     let peft = peft::resolve(&mut faults, purpose);
     let quant = faults.quant();
     distill::check(&mut faults, purpose, &data.template);
+    distill::check_general(&mut faults, purpose);
     let compute = faults.compute(find_gpu);
     let mut found = faults.found;
     if purpose == Purpose::Check {
@@ -221,6 +222,14 @@ pub fn format(quant: &Quant) -> Option<Format> {
         Quant::Fp4(fp4) => Format::Fp4 { double: fp4.double },
         Quant::Fp8(_) => Format::Fp8,
     })
+}
+
+/// The format that a recorded table `[quant]` names.
+///
+/// # Errors
+/// A table that is not `[quant]`.
+pub fn format_of_table(table: serde_json::Value) -> serde_json::Result<Option<Format>> {
+    serde_json::from_value(table).map(|quant| format(&quant))
 }
 
 /// Collects broken rules and warnings with their places.

@@ -57,6 +57,12 @@ pub struct EvalPlan {
     pub patience: u32,
     /// The files of the suites.
     pub suites: Vec<PathBuf>,
+    /// Whether the distance from the base on general text is measured.
+    pub forgetting: bool,
+    /// The general text.
+    pub general: Option<PathBuf>,
+    /// The distance above which an evaluation ends the run; 0: none does.
+    pub max_forgetting: f64,
 }
 
 /// The questions that the base and the tuned model answer, and what is counted in the answers.
@@ -139,6 +145,9 @@ impl EvalPlan {
             metric: Metric::of(eval),
             patience: eval.patience,
             suites,
+            forgetting: eval.forgetting,
+            general: eval.general.clone(),
+            max_forgetting: eval.max_forgetting,
         }
     }
 }

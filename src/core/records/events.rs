@@ -98,6 +98,13 @@ pub enum Event {
         #[serde(skip)]
         counts: Vec<ProbeCount>,
     },
+    /// The distance from the base on general text.
+    Forgetting {
+        /// Steps done.
+        steps: u64,
+        /// Mean `KL(base || tuned)` in nats per token.
+        kl: f64,
+    },
     /// The questions were answered and the answers written.
     Sample {
         /// `base`, `tuned`, or `step-0000120`: the file name in `samples/`.

@@ -55,6 +55,9 @@ pub struct Lock {
     /// The file of the initial state; absent without `peft.init_file`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<LockedFile>,
+    /// The files of the teacher of a distillation (prompt, state or adapter, weights), and general text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub teacher: Vec<LockedFile>,
     /// Trained parameters of another run (`--from`) that this run started with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values: Option<LockedFile>,
@@ -119,8 +122,11 @@ impl Lock {
     pub const TOKENIZER: &str = "tokenizer";
     /// Input name of the initial state.
     pub const INIT: &str = "init";
+    /// Input name of the files of a teacher.
+    pub const TEACHER: &str = "teacher";
     /// All input names, as [`Lock::input`] takes them.
-    pub const INPUTS: [&str; 5] = ["data", Lock::TOKENIZER, Lock::WEIGHTS, Lock::INIT, "values"];
+    pub const INPUTS: [&str; 6] =
+        ["data", Lock::TOKENIZER, Lock::WEIGHTS, Lock::INIT, Lock::TEACHER, "values"];
 
     /// The lock in `folder`, a run directory or one of its past settings; `None` when the file is missing or cannot be read.
     pub fn load(folder: &Path) -> Option<Lock> {
@@ -144,12 +150,13 @@ impl Lock {
         self.prepared.as_ref().or(self.data.first().map(|file| &file.sha256))
     }
 
-    /// The files of an input: `data`, `tokenizer`, `weights`, `init` or `values`.
+    /// The files of an input: `data`, `tokenizer`, `weights`, `init`, `teacher` or `values`.
     pub fn input(&self, name: &str) -> Vec<&LockedFile> {
         match name {
             "data" => self.data.iter().collect(),
             Lock::TOKENIZER => vec![&self.tokenizer],
             Lock::INIT => self.init.iter().collect(),
+            Lock::TEACHER => self.teacher.iter().collect(),
             "values" => self.values.iter().collect(),
             _ => self.weights.iter().collect(),
         }

@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use serde::de::Error as _;
-use statetune_core::config::Quant;
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::peft::{Peft, TuningSpec, is_adapter_tensor};
-use statetune_core::plan::format;
+use statetune_core::plan::format_of_table;
 use statetune_core::tensorfile::TensorFile;
 
 use super::AdapterFile;
@@ -61,13 +60,10 @@ impl Learned {
 /// # Errors
 /// A passport with an unknown `[quant]`.
 pub fn packed_format(file: &Path, passport: &Passport) -> Result<Option<Format>, PassportError> {
-    let quant: Option<Quant> = passport
-        .quant
-        .clone()
-        .map(serde_json::from_value)
-        .transpose()
-        .map_err(|source| PassportError::Form { path: Passport::beside(file), source })?;
-    Ok(quant.as_ref().and_then(format))
+    let format = passport.quant.clone().map(format_of_table).transpose();
+    let format =
+        format.map_err(|source| PassportError::Form { path: Passport::beside(file), source })?;
+    Ok(format.flatten())
 }
 
 /// The file of trained states next to the adapter or model file `exported`.

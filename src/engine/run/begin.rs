@@ -493,6 +493,7 @@ fn input(name: &str) -> Text {
         Lock::TOKENIZER => msg!(INPUT_TOKENIZER),
         Lock::WEIGHTS => msg!(INPUT_WEIGHTS),
         Lock::INIT => msg!(INPUT_INIT),
+        Lock::TEACHER => msg!(INPUT_TEACHER),
         other => Text::verbatim(other.to_owned()),
     }
 }
@@ -529,6 +530,7 @@ fn is_of_input(key: &str, name: &str) -> bool {
         Lock::WEIGHTS => key == "model.load_model",
         Lock::TOKENIZER => key == "model.tokenizer",
         Lock::INIT => key == "peft.init_file",
+        Lock::TEACHER => key.starts_with("objective."),
         _ => key == "data.data_file" || key.starts_with("data.source"),
     }
 }

@@ -3,7 +3,8 @@
 use statetune_core::plan::CheckpointPlan;
 use statetune_core::records::{Checkpoint, CheckpointRecord, settle_checkpoints};
 
-use super::evaluate::Evaluator;
+use super::evaluate::{Evaluator, Measured};
+use super::forgetting::Forgetting;
 use super::guard::Guard;
 use super::job::Job;
 use super::record::{Events, Recorder};
@@ -20,6 +21,8 @@ pub(super) enum Ended {
     Patience,
     /// Every probe with `stop` reached its goal.
     Goal,
+    /// The distance from the base is above `eval.max_forgetting`.
+    Forgotten,
     /// A stop was requested, or the time limit reached.
     Stopped,
     /// Go back to the newest checkpoint and skip the batch of this step, counted from 1.
@@ -39,6 +42,10 @@ pub(super) struct Course<'a, 'e> {
     /// The position after the last step that is recorded.
     pub(super) position: Position,
     pub(super) ended: Ended,
+    /// Measures the distance from the base, if any.
+    pub(super) forgetting: Option<Forgetting<'a>>,
+    /// Tokens of the prompt of a distillation.
+    pub(super) saved_tokens: Option<u64>,
 }
 
 impl Course<'_, '_> {
@@ -46,6 +53,9 @@ impl Course<'_, '_> {
     pub(super) fn restore(&mut self, place: &CheckpointRecord) {
         self.recorder.restore(place);
         self.evaluator.restore(place, &self.job.plan);
+        if let Some(forgetting) = &mut self.forgetting {
+            forgetting.restore(&self.job, place.position.steps);
+        }
     }
 
     /// Evaluates and remembers the best evaluation; whether to keep a checkpoint as the best one. `None` when a stop breaks
@@ -54,7 +64,7 @@ impl Course<'_, '_> {
     /// # Errors
     /// A validation loss that is NaN or infinite, a forward pass that fails, or a file that cannot be written.
     pub(super) fn evaluate(&mut self, steps: u64) -> Result<Option<bool>, RunError> {
-        let measured = match self.evaluator.measure(&self.job, self.events, steps) {
+        let measured = match self.measure(steps) {
             Err(RunError::Stopped) => None,
             measured => Some(measured?),
         };
@@ -64,6 +74,15 @@ impl Course<'_, '_> {
         let is_best = self.evaluator.judge(&self.job.plan, &measured, steps);
         self.note_progress(steps)?;
         Ok(Some(is_best && self.job.plan.records.checkpoint.keep_best))
+    }
+
+    /// Measures everything that an evaluation measures.
+    fn measure(&mut self, steps: u64) -> Result<Option<Measured>, RunError> {
+        let measured = self.evaluator.measure(&self.job, self.events, steps)?;
+        if let Some(forgetting) = &mut self.forgetting {
+            forgetting.measure(&self.job, self.events, steps)?;
+        }
+        Ok(measured)
     }
 
     /// Whether a mini-epoch ends after `steps` steps.

@@ -54,6 +54,8 @@ pub struct Summary {
     pub suites: Vec<(u64, Comparison)>,
     /// Questions with the answers of the base and the tuned model.
     pub samples: Vec<Sampled>,
+    /// Tokens of the prompt that a request of the tuned model saves, of a distillation.
+    pub saved_tokens: Option<u64>,
     /// The exported files.
     pub exported: Vec<PathBuf>,
     /// Seconds spent in training steps.
@@ -80,6 +82,7 @@ impl Ended {
             Ended::AllSteps | Ended::Stopped | Ended::Rollback(_) => None,
             Ended::Patience => Some(msg!(STOPPED_BY_PATIENCE)),
             Ended::Goal => Some(msg!(STOPPED_BY_PROBES)),
+            Ended::Forgotten => Some(msg!(STOPPED_BY_FORGETTING)),
         }
     }
 }
@@ -102,7 +105,7 @@ impl Course<'_, '_> {
         match self.ended {
             Ended::Patience => self.events.emit(Event::Patience { steps })?,
             Ended::Goal => self.events.emit(Event::Goal { steps })?,
-            Ended::AllSteps | Ended::Stopped | Ended::Rollback(_) => {}
+            Ended::AllSteps | Ended::Forgotten | Ended::Stopped | Ended::Rollback(_) => {}
         }
         let (answers, probes) =
             match self.evaluator.answer_with_tuned(&self.job, self.events, steps) {
@@ -137,6 +140,7 @@ impl Course<'_, '_> {
             suites: SuiteHistory::load(run.path()).map_err(OpenRunError::from)?.comparisons(),
             samples,
             probes,
+            saved_tokens: self.saved_tokens,
             exported: self.saver.exported,
             train_secs: self.recorder.totals.trained_secs,
             peak_gpu,

@@ -15,6 +15,7 @@ use statetune_core::tensorfile::WeightsError;
 
 use super::prepare::Datasets;
 use super::settings::widened_products;
+use super::teacher::file_of;
 use crate::kernels::{cores_of_machine, device_model, most_threads};
 use crate::model::{ModelError, Shape, fingerprint};
 use crate::tensors::device;
@@ -76,6 +77,7 @@ pub(super) fn lock(
         tokenizer,
         weights,
         init,
+        teacher: files_of_teacher(plan)?,
         values: None,
         suites,
         quant: plan.method.quant.map(|format| LockedQuant {
@@ -84,6 +86,21 @@ pub(super) fn lock(
             bytes: quant::bytes(shape, plan.train.dtype.size() as u64, Some(format)),
         }),
     })
+}
+
+/// The files of the teacher of a distillation, and general text.
+fn files_of_teacher(plan: &Plan) -> Result<Vec<LockedFile>, RunError> {
+    let distill = plan.objective.distill();
+    let teacher = distill.and_then(|distill| distill.teacher.as_deref());
+    let teacher = teacher.map(file_of).transpose()?;
+    let of_distill = distill.map(|distill| [&distill.prompt_file, &distill.teacher_model]);
+    let files = of_distill.into_iter().flatten().chain([&teacher, &plan.eval.general]);
+    let locked = files.flatten().map(|path| {
+        let sha256 = sha256_of_file(path);
+        let sha256 = sha256.map_err(|source| WeightsError::Read { path: path.clone(), source })?;
+        Ok(LockedFile::new(path, sha256))
+    });
+    locked.collect()
 }
 
 /// Writes the inputs of the run. Records of an earlier process stay, except the lock and changed settings.

@@ -17,12 +17,15 @@ use tch::{Cuda, Device, Kind, Tensor};
 
 use super::outlook::{Outlook, file};
 use super::settings::set_up_libtorch;
+use super::teacher::divergence;
 use crate::RunError;
 use crate::inference::{place_weights, unfit};
 use crate::model::{Model, Shape, Weights};
 use crate::peft::{Compute, Method, StateTuning, WeightTuning};
 use crate::tensors::{device, kind};
-use crate::train::{LossScaler, Preferences, StepOptions, Trainer};
+use crate::train::{
+    CrossEntropy, Distillation, LossScaler, Objective, Preferences, StepOptions, Teacher, Trainer,
+};
 
 /// Blocks of the two models.
 const BLOCKS: [i64; 2] = [2, 5];
@@ -67,7 +70,9 @@ fn step_secs(outlook: &Outlook<'_>, n_layer: i64, work: &mut Work) -> Result<f64
     let method = method(plan, shape)?;
     let scaler = LossScaler::for_dtype(train.dtype);
     let options = StepOptions::of_plan(plan, &shape);
+    let objective = objective(plan, method.as_ref());
     let mut trainer = Trainer::new(method.as_ref(), train.adam, scaler, options);
+    trainer.objective = objective.as_ref();
     let preferences = plan.objective.preference().map(Preferences::new);
     if let Some(preferences) = &preferences {
         trainer.objective = preferences;
@@ -97,6 +102,14 @@ fn step_secs(outlook: &Outlook<'_>, n_layer: i64, work: &mut Work) -> Result<f64
         work.advance(1);
     }
     Ok(least * mean as f64 / tokens as f64)
+}
+
+/// What the plan minimises; the model teaches itself.
+fn objective(plan: &Plan, method: &dyn Method) -> Box<dyn Objective> {
+    let Some(distill) = plan.objective.distill() else { return Box::new(CrossEntropy) };
+    let model = method.untouched().unwrap_or_else(|| method.model());
+    let start = model.start(&model.initial_states(), 1);
+    Box::new(Distillation { teacher: Teacher { model, start, divergence: divergence(distill) } })
 }
 
 /// The method of the plan on a model of this shape with random weights.

@@ -10,6 +10,7 @@ mod documents;
 mod drawn;
 mod evaluate;
 mod finish;
+mod forgetting;
 mod guard;
 mod input_records;
 mod job;

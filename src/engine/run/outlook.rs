@@ -68,7 +68,8 @@ impl<'a> Outlook<'a> {
         let tokenizer = load_tokenizer(plan)?;
         let shape = model_shape(plan, &tokenizer)?;
         let suites = load_suites(plan, &tokenizer)?;
-        if !prepare && !is_prepared(plan, &tokenizer)? {
+        let has_data = !plan.data.sources.is_empty();
+        if !has_data || !prepare && !is_prepared(plan, &tokenizer)? {
             let suites = suites_facts(plan, &suites, None);
             return Ok(Outlook { plan, shape, ids: tokenizer.vocab_size(), data: None, suites });
         }
@@ -301,6 +302,7 @@ fn settings(plan: &Plan) -> Settings {
         chunk_ctx: train.chunk_ctx.map(|tokens| tokens.0),
         head_chunk: train.head_chunk.0,
         op: plan.train.op.name().to_string(),
+        objective: (!plan.objective.is_default()).then(|| plan.objective.name().to_string()),
         device: recorded_device(device(plan.train.device)),
         devices: Some(train.devices.count()).filter(|count| *count > 1),
         libtorch: crate::LIBTORCH_VERSION.to_string(),

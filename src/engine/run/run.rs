@@ -24,6 +24,7 @@ use super::documents::NamedDocument;
 use super::drawn::{DRAWN, drawn_file, with_drawn};
 use super::evaluate::{Evaluator, questions};
 use super::finish::Outcome;
+use super::forgetting::General;
 use super::guard::{Guard, skip_recorded};
 use super::input_records::{lock, record_inputs};
 use super::job::{Job, coverage, fit_options};
@@ -39,7 +40,7 @@ use super::settings::set_up_libtorch;
 use super::share::{Order, check_same, give};
 use super::suites::load_suites;
 use super::summary_lines::{found_rate, own_states, summary_lines, teacher_line};
-use super::teacher::new_objective;
+use super::teacher::{new_objective, saved_tokens};
 use super::validation::Validation;
 use crate::RunError;
 use crate::error::error_of_panic;
@@ -48,7 +49,7 @@ use crate::model::Shape;
 use crate::optim::Adam;
 use crate::peft::Method;
 use crate::train::{
-    Devices, FitOptions, LossScaler, Objective, Position, Preferences, StepOptions, Trainer,
+    Devices, FitOptions, Keep, LossScaler, Objective, Position, Preferences, StepOptions, Trainer,
 };
 
 /// Runs `plan` from `begin` on `devices`, of which this is device 0, and passes every event to `watch`. Refuses a plan that needs more memory than is free, unless
@@ -80,6 +81,7 @@ pub fn run(
     let questions = questions(plan, &tokenizer, data.val_prefix.as_deref())?;
     let method = new_method(plan, weights, &tokenizer)?;
     let objective = new_objective(plan, method.as_ref(), &tokenizer)?;
+    let general = General::of_plan(plan, &tokenizer, &shape, method.as_ref())?;
     let lock = Lock {
         values: begin.values()?,
         devices: devices_in_lock(devices),
@@ -149,6 +151,7 @@ pub fn run(
             mapped: &mapped,
             method: method.as_ref(),
             objective: objective.as_ref(),
+            general: general.as_ref(),
             rate: rate.as_ref(),
             shape,
             tokenizer: &tokenizer,
@@ -219,6 +222,8 @@ struct Inputs<'a> {
     mapped: &'a MappedInputs,
     method: &'a dyn Method,
     objective: &'a dyn Objective,
+    /// General text, if the run reads any.
+    general: Option<&'a General>,
     /// The learning rate that a range test found, if any.
     rate: Option<&'a FoundRate>,
     shape: Shape,
@@ -260,6 +265,13 @@ impl Inputs<'_> {
             options,
             stop: self.stop,
         };
+        let general = self.general;
+        let forgetting =
+            general.map(|general| general.forgetting(plan, self.tokenizer, &self.shape));
+        let forgetting = forgetting.transpose()?.flatten();
+        let keep = general.map(|general| general.keep(plan, self.tokenizer, &self.shape));
+        let keep = keep.transpose()?.flatten();
+        trainer.keep = keep.as_ref().map(|keep| keep as &dyn Keep);
         let validation = match (data.val.take(), &data.val_prefix) {
             (Some(val), Some(prefix)) => {
                 Some(Validation::new(val, prefix, &data.names, plan.eval.limit, preferences)?)
@@ -277,6 +289,8 @@ impl Inputs<'_> {
             preferences: preferences.map(|preferences| (preferences, data.records)),
             position: Position::default(),
             ended: Ended::AllSteps,
+            forgetting,
+            saved_tokens: saved_tokens(plan, self.tokenizer)?,
         };
         let position = course.train(self.opened, &mut trainer, &mut data.train, skipped)?;
         course.finish(&mut trainer, &position)

@@ -14,6 +14,7 @@ use statetune_core::records::{Lock, LossScaler, Position};
 use tch::{Device, Kind, Tensor};
 
 use super::drawn::with_drawn;
+use super::forgetting::General;
 use super::input_records::lock;
 use super::job::fit_options;
 use super::prepare::{load_tokenizer, model_shape, new_method, prepare_data, weights_of_shape};
@@ -22,7 +23,8 @@ use super::teacher::new_objective;
 use crate::RunError;
 use crate::optim::{Adam, Moments};
 use crate::train::{
-    Devices, DevicesError, Preferences, References, StepDone, StepOptions, TrainError, Trainer, fit,
+    Devices, DevicesError, Keep, Preferences, References, StepDone, StepOptions, TrainError,
+    Trainer, fit,
 };
 
 /// What device 0 tells the others.
@@ -173,6 +175,7 @@ fn inputs(plan: &Plan, lock: &Lock) -> Vec<(Text, ExitCode, String)> {
         (msg!(OTHER_TOKENIZER), ExitCode::Model, files(Lock::TOKENIZER)),
         (msg!(OTHER_WEIGHTS), ExitCode::Model, files(Lock::WEIGHTS)),
         (msg!(OTHER_INIT), ExitCode::Model, files(Lock::INIT)),
+        (msg!(OTHER_TEACHER), ExitCode::Model, files(Lock::TEACHER)),
         (msg!(OTHER_COMPUTATION), ExitCode::Device, computation),
     ]
 }
@@ -237,6 +240,9 @@ pub fn follow(plan: &Plan, devices: &dyn Devices, begun: &dyn Fn()) -> Result<Ex
     let weights = weights_of_shape(&plan, shape)?;
     let method = new_method(&plan, weights, &tokenizer)?;
     let objective = new_objective(&plan, method.as_ref(), &tokenizer)?;
+    let general = General::of_plan(&plan, &tokenizer, &shape, method.as_ref())?;
+    let keep = general.as_ref().map(|general| general.keep(&plan, &tokenizer, &shape));
+    let keep = keep.transpose()?.flatten();
     check_same(devices, &plan, &lock(&plan, &tokenizer, &shape, &data)?)?;
     match take(devices)? {
         Order::Begin { lr_init, skipped } => {
@@ -256,6 +262,7 @@ pub fn follow(plan: &Plan, devices: &dyn Devices, begun: &dyn Fn()) -> Result<Ex
     if let Some(preferences) = &preferences {
         trainer.objective = preferences;
     }
+    trainer.keep = keep.as_ref().map(|keep| keep as &dyn Keep);
     loop {
         match take(devices)? {
             Order::Train { position, scaler, adam_steps, epoch_count, skipped } => {

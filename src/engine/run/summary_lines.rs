@@ -55,7 +55,10 @@ pub(super) fn teacher_line(plan: &Plan, tokenizer: &Tokenizer) -> Result<Option<
     };
     let text = match prompt_ids(distill, tokenizer)?.len() as u64 {
         0 => who,
-        tokens => format!("{who} after a prompt of {}", count(tokens, "token")),
+        tokens => format!(
+            "{who} after a prompt of {}, which every request of the tuned model saves",
+            count(tokens, "token")
+        ),
     };
     Ok(Some(Fact { label: "teacher".to_string(), text }))
 }

@@ -68,8 +68,13 @@ pub(super) fn teacher(
         return Err(refused(plan, "objective.type", fault));
     }
     let start = after(&model, &state, &prompt_ids(distill, tokenizer)?)?;
+    Ok(Teacher { model, start, divergence: divergence(distill) })
+}
+
+/// How a student is compared with its teacher.
+pub(super) fn divergence(distill: &Distill) -> Divergence {
     let Distill { temperature, top_k, alpha, .. } = *distill;
-    Ok(Teacher { model, start, divergence: Divergence { temperature, top_k: top_k.into(), alpha } })
+    Divergence { temperature, top_k: top_k.into(), alpha }
 }
 
 /// The tokens that the teacher reads before every document.
@@ -84,6 +89,15 @@ pub(super) fn prompt_ids(distill: &Distill, tokenizer: &Tokenizer) -> Result<Vec
         (None, None) => Vec::new(),
     };
     Ok(tokenizer.encode(&text).into_iter().map(i64::from).collect())
+}
+
+/// Tokens of the prompt that a request of the tuned model saves; `None` where no text teaches.
+///
+/// # Errors
+/// A file that cannot be read.
+pub(super) fn saved_tokens(plan: &Plan, tokenizer: &Tokenizer) -> Result<Option<u64>, RunError> {
+    let ids = plan.objective.distill().map(|distill| prompt_ids(distill, tokenizer)).transpose()?;
+    Ok(ids.map(|ids| ids.len() as u64).filter(|tokens| *tokens > 0))
 }
 
 /// The file that the setting `teacher` names: a file, or the newest exported file of a run directory.

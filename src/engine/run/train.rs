@@ -213,6 +213,8 @@ impl Course<'_, '_> {
     fn ended_by_evaluation(&self) -> Option<Ended> {
         if self.evaluator.goal_reached {
             Some(Ended::Goal)
+        } else if self.forgetting.as_ref().is_some_and(|one| one.is_too_much) {
+            Some(Ended::Forgotten)
         } else if self.evaluator.has_lost_patience(&self.job.plan) {
             Some(Ended::Patience)
         } else {

@@ -1,5 +1,6 @@
 //! The distance of a student from a teacher, `KL(teacher || student)`, and its gradients, computed from both heads in chunks
-//! of positions, so that the logits of a whole batch never exist at once. Of the teacher, only hidden states are kept.
+//! of positions, so that the logits of a whole batch never exist at once: half as many positions as without a teacher, because
+//! those of both exist. Of the teacher, only hidden states are kept.
 //!
 //! With p = softmax(u / T) of the teacher's logits u and q = softmax(z / T) of the student's logits z, the loss of a position
 //! is `(1 - alpha) T^2 sum p (log p - log q) + alpha CE(z, target)`, and the gradient of its first part is
@@ -80,7 +81,7 @@ pub fn kl_loss(
     let d_scores = hidden.copies.as_ref().map(|copies| copies.scores.empty_like());
     let mut losses = Vec::new();
     let gradient = Some(LossGradient { scale, l2wrap: options.l2wrap });
-    for chunk in chunks(hidden, targets, weights, options.head_chunk) {
+    for chunk in chunks(hidden, targets, weights, of_both(options.head_chunk)) {
         let (loss, d) = losses_of_chunk(model, &chunk, lesson, gradient)?;
         losses.push(loss);
         let Chunk { first, rows, hidden, .. } = chunk;
@@ -108,9 +109,14 @@ pub fn kl_losses(
     head_chunk: i64,
 ) -> Result<Tensor, KernelError> {
     let _guard = tch::no_grad_guard();
-    let losses = chunks(hidden, targets, None, head_chunk)
+    let losses = chunks(hidden, targets, None, of_both(head_chunk))
         .map(|chunk| losses_of_chunk(model, &chunk, lesson, None).map(|(losses, _)| losses));
     Ok(Tensor::cat(&losses.collect::<Result<Vec<_>, _>>()?, 0))
+}
+
+/// Positions of which the logits of teacher and student exist at a time.
+fn of_both(head_chunk: i64) -> i64 {
+    (head_chunk / 2).max(1)
 }
 
 /// The losses (rows) float64 of a chunk, and with `gradient` the gradient of the student's logits, (rows, V) in the dtype of
@@ -193,9 +199,10 @@ fn kl(
     let (log_p, log_q) = (log_softmax(teacher), log_softmax(student));
     let sum = |x: Tensor| x.sum_dim_intlist(-1, true, kind) * (temperature * temperature);
     if top_k == 0 || top_k >= log_p.size()[1] {
-        let p = log_p.exp();
-        let losses = sum(&p * (&log_p - &log_q));
-        return (losses, has_gradient.then(|| (log_q.exp() - p) * temperature));
+        let (p, mut log_p, mut log_q) = (log_p.exp(), log_p, log_q);
+        let losses = sum(log_p.g_sub_(&log_q).g_mul_(&p));
+        let gradient = || log_q.exp_().g_sub_(&p).g_mul_scalar_(temperature);
+        return (losses, has_gradient.then(gradient));
     }
     let (log_p_of, ids) = log_p.topk(top_k, -1, true, false);
     let log_rest = |x: &Tensor| x.scatter_value(-1, &ids, f64::NEG_INFINITY).logsumexp(-1, true);

@@ -12,6 +12,7 @@ mod cut;
 mod devices;
 mod error;
 mod fit;
+mod keep;
 mod kl;
 mod loss;
 mod mean_loss;
@@ -34,6 +35,7 @@ pub use devices::{
 };
 pub use error::TrainError;
 pub use fit::{StepDone, fit};
+pub use keep::Keep;
 pub use kl::{Divergence, Lesson, kl_loss, kl_losses};
 pub use loss::{HeadLoss, head_loss};
 pub use mean_loss::{DocumentSums, Subject, batch_loss, mean_loss};

@@ -10,7 +10,9 @@ use super::devices::{Devices, PassSum, Single};
 use super::mean_loss::row_log_probs;
 use super::objective::{CrossEntropy, Objective, RowLogProbs, Weighed};
 use super::step_work::StepWork;
-use super::{BatchTensors, LossScaler, NonFiniteValue, Pass, StepModel, StepOptions, TrainError};
+use super::{
+    BatchTensors, Keep, LossScaler, NonFiniteValue, Pass, StepModel, StepOptions, TrainError,
+};
 use crate::kernels::KernelError;
 use crate::kernels::flat::sum_of_squares;
 use crate::optim::{Adam, AdamOptions, clip_gradients};
@@ -65,6 +67,8 @@ pub struct Trainer<'a> {
     pub options: StepOptions,
     /// What a step minimises.
     pub objective: &'a dyn Objective,
+    /// A penalty on what changes elsewhere, if any.
+    pub keep: Option<&'a dyn Keep>,
     /// The devices that share a step, in passes.
     pub devices: &'a dyn Devices,
 }
@@ -78,7 +82,8 @@ impl<'a> Trainer<'a> {
         options: StepOptions,
     ) -> Trainer<'a> {
         let adam = Adam::new(method.parameters(), adam);
-        Trainer { method, adam, scaler, options, objective: &CrossEntropy, devices: &Single }
+        let objective = &CrossEntropy;
+        Trainer { method, adam, scaler, options, objective, keep: None, devices: &Single }
     }
 
     /// Forward and backward over the micro-batches of one step, then one optimizer step.
@@ -111,6 +116,9 @@ impl<'a> Trainer<'a> {
             true => self.all_passes(batches, step, &weighed)?,
             false => self.passes_in_turn(batches, step, &weighed)?,
         };
+        if let Some(keep) = self.keep {
+            self.keep_pass(keep, step, loss_scale)?;
+        }
         let gradients = self.adam.all_gradients();
         if self.scaler.is_some() {
             let _ = gradients.shallow_clone().g_mul_scalar_(1.0 / loss_scale);
@@ -232,6 +240,29 @@ impl<'a> Trainer<'a> {
                 break;
             }
         }
+        Ok(())
+    }
+
+    /// Adds the gradient of the penalty, which every device computes.
+    fn keep_pass(&self, keep: &dyn Keep, step: u64, loss_scale: f64) -> Result<(), TrainError> {
+        let batch = keep.batch(step)?;
+        if batch.learned() == 0 {
+            return Ok(());
+        }
+        let _copies = self.adam.copies(self.method.kind())?;
+        let model = &self.method.model();
+        let batch_tensors = &BatchTensors::new(&batch, model.device());
+        let start = &model.start(&self.method.time_state(), batch_tensors.inputs.size()[0]);
+        let pass = Pass {
+            model: StepModel::without_dropout(model),
+            start,
+            batch: batch_tensors,
+            weights: None,
+            teacher: keep.base().teacher(),
+            options: &StepOptions { l2wrap: 0.0, ..self.options },
+            scale: loss_scale * keep.strength() / batch.learned() as f64,
+        };
+        let _loss = pass.backward()?;
         Ok(())
     }
 

@@ -136,8 +136,10 @@ impl Config {
             ]
         });
         let of_teacher = of_teacher.filter_map(|(key, path)| Some((key, path.as_mut()?)));
+        let general = self.eval.general.as_mut().map(|path| ("eval.general", path));
         let suites = self.eval.suites.iter_mut().map(|path| ("eval.suites", path));
-        single.chain(of_teacher).chain(sources.map(|path| ("data.source", path))).chain(suites)
+        let sources = sources.map(|path| ("data.source", path));
+        single.chain(general).chain(of_teacher).chain(sources).chain(suites)
     }
 }
 

@@ -51,6 +51,17 @@ pub struct Eval {
     /// that is. A relative path starts at this file.
     #[schemars(example = ["suites/facts.jsonl"])]
     pub suites: Vec<PathBuf>,
+    /// Whether each evaluation measures what tuning changes elsewhere: the mean distance `KL(base || tuned)` on the text of
+    /// `general`.
+    pub forgetting: bool,
+    /// General text for `forgetting` and `objective.keep`, unlike the data: a `.txt` file, or `.jsonl` with one document per
+    /// line. A relative path starts at the experiment file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"../data/general.jsonl", extend("x-default" = "no file"))]
+    pub general: Option<PathBuf>,
+    /// Distance from the base above which an evaluation ends the run, at least 0. 0 sets no limit.
+    #[schemars(range(min = 0.0), extend("x-unit" = "nats per token"))]
+    pub max_forgetting: f64,
 }
 
 impl Eval {
@@ -66,6 +77,9 @@ impl Default for Eval {
             metric: Self::VAL_LOSS.to_string(),
             patience: 0,
             suites: Vec::new(),
+            forgetting: false,
+            general: None,
+            max_forgetting: 0.0,
         }
     }
 }

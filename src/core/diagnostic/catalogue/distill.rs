@@ -14,9 +14,22 @@ catalogue! {
         "`{one}` and `{other}` both say who teaches",
         "`{one}` 和 `{other}` 都指定了教师";
     DELETE_ONE_OF: "delete `{one}` or `{other}`", "删除 `{one}` 或 `{other}`";
-    TEACHER_FILE_DOES_NOT_EXIST[ST4001]:
-        "the file of the teacher `{file}` does not exist",
-        "教师的文件 `{file}` 不存在";
+    FILE_DOES_NOT_EXIST_HERE[ST4001]:
+        "the file of `{key}`, `{file}`, does not exist",
+        "`{key}` 的文件 `{file}` 不存在";
+    NEEDS_GENERAL_TEXT[ST2223]: "`{key}` requires `eval.general`", "`{key}` 需要 `eval.general`";
+    NAME_GENERAL_TEXT:
+        "set `eval.general` to a file of text that is unlike the data",
+        "把 `eval.general` 设为与数据不同的文本文件";
+    NEW_MODEL_HAS_NO_BASE[ST2223]: "`{key}` does not apply to a new model", "`{key}` 不适用于新模型";
+    NOTHING_TO_FORGET: "new weights have nothing to forget", "新权重没有可遗忘的内容";
+    GENERAL_TEXT_IS_UNREAD[ST2223]:
+        "`eval.general` only applies with `eval.forgetting` or `objective.keep`",
+        "`eval.general` 只用于 `eval.forgetting` 或 `objective.keep`";
+    LIMIT_NEEDS_FORGETTING[ST2223]:
+        "`eval.max_forgetting` only applies with `eval.forgetting`",
+        "`eval.max_forgetting` 只用于 `eval.forgetting`";
+    SET_FORGETTING: "set `eval.forgetting = true`, or delete the setting", "设 `eval.forgetting = true`，或删除此设置";
     DRAWN_QUESTIONS_HAVE_NO_ANSWERS[ST2221]:
         "questions that the teacher writes have no answers in the data",
         "教师写的问题在数据里没有回答";

@@ -87,6 +87,9 @@ catalogue! {
     STOPPED_BY_PROBES:
         "every probe with `stop = true` reached its goal",
         "每个 `stop = true` 的探针都已达到目标";
+    STOPPED_BY_FORGETTING:
+        "the distance from the base is above `eval.max_forgetting`",
+        "与基础模型的距离超过了 `eval.max_forgetting`";
     GPU_FAILED[ST5006]: "the GPU failed: {message}", "GPU 出错：{message}";
     GPU_REPORTS_LATE:
         "a GPU reports an error some time after its cause, and this process can no longer use it; files that are saved are intact",
@@ -315,5 +318,6 @@ catalogue! {
     INPUT_TOKENIZER: "tokenizer", "分词器";
     INPUT_WEIGHTS: "weights", "权重";
     INPUT_INIT: "init", "初始状态";
+    INPUT_TEACHER: "teacher", "教师";
     NO_CHECKPOINTS: "none", "无";
 }

@@ -95,6 +95,12 @@ const RULES: &[Rule] = &[
         "encodes the same text as other tokens",
     ),
     chosen_by(&["model.load_model"], Lock::WEIGHTS, &[Loss], "are those of another model"),
+    chosen_by(
+        &["eval.general", "objective.prompt_file", "objective.teacher", "objective.teacher_model"],
+        Lock::TEACHER,
+        &[Loss],
+        "changes the teacher, or the general text",
+    ),
     chosen_by(&["peft.init_file"], Lock::INIT, &[Loss], "changes the initial values of the state"),
     rule(START, &[Loss], "changes the trainable parameters before the first step"),
     // Environment.
@@ -128,6 +134,7 @@ const RULES: &[Rule] = &[
     rule("model", &[Loss], "changes the model"),
     rule("peft", &[Loss], "changes the trainable parameters or their initial values"),
     rule("peft.state_lr_scale", &[Update], "changes the learning rate of the states"),
+    rule("eval.max_forgetting", &[Length], "changes when the run ends"),
     rule("objective", &[Loss], "changes what training minimises"),
     rule("peft.lr_scale", &[Update], "changes the learning rate of some layers"),
     rule("quant", &[Loss], "changes the quantized values of the frozen weights"),

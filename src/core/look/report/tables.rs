@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::run_data::RunData;
-use crate::records::{Best, Lock, LockedFile};
+use crate::records::{Best, Event, EventLine, Lock, LockedFile};
 use crate::words::{duration, grouped, size};
 
 /// Characters of a sha256 that are shown.
@@ -54,6 +54,15 @@ pub(super) fn overview(runs: &[RunData]) -> Markup {
         let loss = val_loss.map(|loss| format!("{loss:.4}"));
         let found: Vec<String> = loss.into_iter().chain(probe).collect();
         Some(format!("{} after step {steps}", found.join(", ")))
+    });
+    add("distance from the base", &|run| {
+        let measured = |line: &EventLine| match line.event {
+            Event::Forgetting { kl, steps } => {
+                Some(format!("{kl:.4} nats per token of general text after step {steps}"))
+            }
+            _ => None,
+        };
+        run.events.iter().rev().find_map(measured)
     });
     add("method", &method);
     let mut labels: Vec<&str> = Vec::new();

@@ -65,6 +65,9 @@ impl Sink for Tensorboard {
                 let probes = tags.iter().map(|(tag, rate)| scalar(tag, *rate));
                 self.write(run, *steps, &loss.into_iter().chain(probes).collect::<Vec<_>>())
             }
+            Event::Forgetting { steps, kl } => {
+                self.write(run, *steps, &[scalar("forgetting/kl", *kl)])
+            }
             Event::Answers { moment, steps, questions, answers } => {
                 let tag = format!("samples/{moment}");
                 let pairs = questions.iter().zip(answers);
