@@ -81,7 +81,7 @@ pub struct Settings {
     pub peft: Value,
     /// The table `[quant]`.
     pub quant: Value,
-    /// The objective, unless it is `sft`: one that compares answers has a second forward pass.
+    /// The objective, with `keep` where it has that penalty; absent for plain `sft`. Others have more forward passes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objective: Option<String>,
     /// `train.precision`.
@@ -104,9 +104,6 @@ pub struct Settings {
     pub head_chunk: u32,
     /// The implementation of the recurrence.
     pub op: String,
-    /// `objective.type`; absent for `sft`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub objective: Option<String>,
     /// The device with its number of threads.
     pub device: String,
     /// Devices that share the passes of a step; absent for one.

@@ -292,7 +292,6 @@ fn settings(plan: &Plan) -> Settings {
     Settings {
         peft: plan.method.peft_table.clone(),
         quant: plan.method.quant_table.clone(),
-        objective: (!plan.objective.is_default()).then(|| plan.objective.name().to_string()),
         precision: train.precision.name().to_string(),
         products: widened_products(plan).map(str::to_string),
         ctx_len: train.ctx_len.0,
@@ -302,7 +301,7 @@ fn settings(plan: &Plan) -> Settings {
         chunk_ctx: train.chunk_ctx.map(|tokens| tokens.0),
         head_chunk: train.head_chunk.0,
         op: plan.train.op.name().to_string(),
-        objective: (!plan.objective.is_default()).then(|| plan.objective.name().to_string()),
+        objective: objective(plan),
         device: recorded_device(device(plan.train.device)),
         devices: Some(train.devices.count()).filter(|count| *count > 1),
         libtorch: crate::LIBTORCH_VERSION.to_string(),
@@ -310,6 +309,15 @@ fn settings(plan: &Plan) -> Settings {
 }
 
 /// The learning rates; `None` while a range test has not found them.
+/// What a step minimises, as far as its time depends on it; `None` for plain imitation.
+fn objective(plan: &Plan) -> Option<String> {
+    let (objective, name) = (&plan.objective, plan.objective.name());
+    match objective.keep() > 0.0 {
+        true => Some(format!("{name}, keep")),
+        false => (!objective.is_default()).then(|| name.to_string()),
+    }
+}
+
 fn rate(plan: &Plan, options: &FitOptions) -> Option<Rate> {
     if plan.train.schedule.is_to_find {
         return None;
