@@ -79,7 +79,7 @@ fn formula(
                 h.log_sigmoid() * (label_smoothing - 1.0) - h.neg().log_sigmoid() * *label_smoothing
             })
             .collect(),
-        Objective::Dpo(Dpo { beta, .., .. }) => pairs()
+        Objective::Dpo(Dpo { beta, .. }) => pairs()
             .map(|w| {
                 let gain = |row: usize| (log_p(row) - log_r(row)) / counts[row];
                 (gain(w) - gain(w + 1) - 0.5 / beta).square()
