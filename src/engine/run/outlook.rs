@@ -308,7 +308,6 @@ fn settings(plan: &Plan) -> Settings {
     }
 }
 
-/// The learning rates; `None` while a range test has not found them.
 /// What a step minimises, as far as its time depends on it; `None` for plain imitation.
 fn objective(plan: &Plan) -> Option<String> {
     let (objective, name) = (&plan.objective, plan.objective.name());
@@ -318,6 +317,7 @@ fn objective(plan: &Plan) -> Option<String> {
     }
 }
 
+/// The learning rates; `None` while a range test has not found them.
 fn rate(plan: &Plan, options: &FitOptions) -> Option<Rate> {
     if plan.train.schedule.is_to_find {
         return None;
