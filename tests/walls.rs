@@ -16,7 +16,8 @@ const CRATES: [(&str, &str); 3] =
     [("core", "statetune_core"), ("engine", "statetune_engine"), ("cli", "statetune_cli")];
 
 /// Each room with the rooms that it may use, all of which stand above it. So no two rooms use each other.
-const MAY_USE: [(&str, &str); 35] = [
+const MAY_USE: [(&str, &str); 36] = [
+    ("core/bounded", ""),
     ("core/lang", ""),
     ("core/digest", ""),
     ("core/exit", ""),
@@ -31,7 +32,7 @@ const MAY_USE: [(&str, &str); 35] = [
     ("core/arch", "core/diagnostic core/tensorfile"),
     ("core/quant", "core/arch"),
     ("core/peft", "core/arch core/diagnostic"),
-    ("core/data", "core/diagnostic core/digest core/shell core/words core/work"),
+    ("core/data", "core/bounded core/diagnostic core/digest core/shell core/words core/work"),
     ("core/records", "core/data core/diagnostic core/digest core/tensorfile core/work"),
     (
         "core/config",
@@ -66,7 +67,8 @@ const MAY_USE: [(&str, &str); 35] = [
     ("engine/optim", "core/arch core/plan engine/kernels"),
     (
         "engine/exports",
-        "core/arch core/data core/diagnostic core/digest core/tensorfile core/work engine/kernels engine/model",
+        "core/arch core/bounded core/data core/diagnostic core/digest core/tensorfile core/work engine/kernels \
+         engine/model",
     ),
     (
         "engine/peft",
@@ -75,8 +77,8 @@ const MAY_USE: [(&str, &str); 35] = [
     ),
     (
         "engine/train",
-        "core/data core/diagnostic core/exit core/forecast core/plan core/records core/tensorfile engine/kernels \
-         engine/model engine/optim engine/peft",
+        "core/data core/diagnostic core/exit core/forecast core/plan core/records core/tensorfile core/work \
+         engine/kernels engine/model engine/optim engine/peft",
     ),
     ("engine/library_fault", ""),
     (
@@ -86,8 +88,9 @@ const MAY_USE: [(&str, &str); 35] = [
     ),
     (
         "engine/inference",
-        "core/arch core/data core/diagnostic core/digest core/look core/plan core/quant core/records core/work \
-         engine/error engine/exports engine/kernels engine/model engine/peft engine/quant engine/tensors engine/train",
+        "core/arch core/bounded core/data core/diagnostic core/digest core/look core/plan core/quant core/records \
+         core/words core/work engine/error engine/exports engine/kernels engine/model engine/peft engine/quant \
+         engine/tensors engine/train",
     ),
     (
         "engine/run",

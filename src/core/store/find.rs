@@ -56,7 +56,11 @@ pub fn find_run(runs_dir: &Path, name: &str) -> Result<PathBuf, Box<Diagnostic>>
             fault.note(msg!(OTHER_FOLDERS_OF_RUNS, folders = Text::quoted(Join::Comma, folders)))
         }
     };
+    let file = as_path;
     Err(Box::new(match nearest_word(name, words) {
+        _ if file.extension().is_some_and(|ending| ending == "toml") && file.is_file() => {
+            fault.help(msg!(RESUME_OF_EXPERIMENT, file))
+        }
         _ if all().next().is_none() => fault.help(msg!(RUNS_OF_OTHER_FOLDERS)),
         Some(word) => fault.help(msg!(DID_YOU_MEAN_WORD, word)),
         None => fault.help(msg!(RUNS_LS_LISTS)),

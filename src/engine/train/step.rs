@@ -5,6 +5,7 @@ use std::ops::ControlFlow::{self, Continue};
 use statetune_core::data::Batch;
 use tch::{Device, Tensor};
 
+use super::batch::with_targets;
 use super::devices::{Devices, PassSum, Single};
 use super::objective::{CrossEntropy, Objective};
 use super::step_work::StepWork;
@@ -36,11 +37,6 @@ pub struct StepOutcome {
 
 /// The loss of each micro-batch with target tokens.
 type Losses = Vec<(usize, Tensor)>;
-
-/// The indexes of the micro-batches with target tokens; the others have no pass.
-pub(super) fn with_targets(batches: &[Batch]) -> impl Iterator<Item = usize> {
-    batches.iter().enumerate().filter(|(_, batch)| batch.learned() > 0).map(|(i, _)| i)
-}
 
 /// Everything that an optimizer step changes, and how.
 #[derive(Debug)]
