@@ -273,6 +273,8 @@ error[ST8032]: `latest` has no adapter
         &["export", "latest", "--to", "gguf"][..],
         &["export", "latest", "--to", "st"],
         &["report", "latest"],
+        &["runs", "pack", "latest"],
+        &["config", "fill", STATE],
     ] {
         let output = case.statetune(&[arguments, &["--out", "-"]].concat());
         assert!(matches!(output.code, Some(2 | 21)), "{arguments:?}: {output:?}");

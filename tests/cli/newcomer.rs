@@ -243,6 +243,11 @@ fn a_run_and_an_address_are_no_experiment() {
             helps.iter().for_each(|help| says(&output, help));
         }
     }
+    // What an earlier version left when it was killed is no hindrance.
+    case.write("runs/2999-01-01-tiny-left/experiment.toml", case.read(STATE));
+    let again = ["run", STATE, "--set", "train.epoch_count=1", "--resume", "auto"];
+    case.statetune(&again).is_done();
+    std::fs::remove_dir_all(case.path("runs/2999-01-01-tiny-left")).expect("removed");
     for command in [&["resume"][..], &["chat"], &["runs", "show"]] {
         let output = case.statetune(&[command, &[STATE]].concat());
         assert_eq!(output.code, Some(2), "{command:?}: {output:?}");
