@@ -161,8 +161,7 @@ mod tests {
         let docs = &peft["properties"][TAG]["x-taplo"]["docs"]["enumValues"];
         assert_eq!((types.len(), docs.as_array().map(Vec::len)), (7, Some(7)));
         let later = |rule: &Value| rule.get("else").cloned();
-        let rules: Vec<Value> =
-            std::iter::successors(Some(peft.clone()), |rule| later(rule)).collect();
+        let rules: Vec<Value> = std::iter::successors(Some(peft.clone()), later).collect();
         assert_eq!(rules.len(), types.len(), "a rule for each type");
         assert!(rules[1..].iter().all(|rule| rule[OPEN] == true && rule["then"][OPEN] == false));
         let of_state = rules.iter().find(|rule| rule["if"]["properties"][TAG]["const"] == "state");
