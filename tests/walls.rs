@@ -17,7 +17,8 @@ const CRATES: [(&str, &str); 3] =
     [("core", "statetune_core"), ("engine", "statetune_engine"), ("cli", "statetune_cli")];
 
 /// Each room with the rooms that it may use, all of which stand above it. So no two rooms use each other.
-const MAY_USE: [(&str, &str); 38] = [
+const MAY_USE: [(&str, &str); 39] = [
+    ("core/bounded", ""),
     ("core/lang", ""),
     ("core/digest", ""),
     ("core/exit", ""),
@@ -33,7 +34,7 @@ const MAY_USE: [(&str, &str); 38] = [
     ("core/arch", "core/diagnostic core/tensorfile"),
     ("core/quant", "core/arch"),
     ("core/peft", "core/arch core/diagnostic"),
-    ("core/data", "core/diagnostic core/digest core/shell core/words core/work"),
+    ("core/data", "core/bounded core/diagnostic core/digest core/shell core/words core/work"),
     ("core/suite", "core/data core/diagnostic core/digest"),
     ("core/objective", "core/data core/tagged"),
     (
@@ -73,7 +74,7 @@ const MAY_USE: [(&str, &str); 38] = [
     ("engine/optim", "core/arch core/plan engine/kernels"),
     (
         "engine/exports",
-        "core/arch core/data core/diagnostic core/digest core/peft core/tensorfile core/work engine/kernels \
+        "core/arch core/bounded core/data core/diagnostic core/digest core/peft core/tensorfile core/work engine/kernels \
          engine/model",
     ),
     (
@@ -83,7 +84,7 @@ const MAY_USE: [(&str, &str); 38] = [
     ),
     (
         "engine/train",
-        "core/arch core/data core/diagnostic core/exit core/forecast core/objective core/plan core/records core/tensorfile \
+        "core/arch core/data core/diagnostic core/exit core/forecast core/objective core/plan core/records core/tensorfile core/work \
          engine/kernels engine/model engine/optim engine/peft",
     ),
     ("engine/library_fault", ""),
@@ -94,8 +95,9 @@ const MAY_USE: [(&str, &str); 38] = [
     ),
     (
         "engine/inference",
-        "core/arch core/data core/diagnostic core/digest core/look core/peft core/plan core/quant core/records core/suite \
-         core/tensorfile core/work engine/error engine/exports engine/kernels engine/model engine/peft engine/quant engine/tensors engine/train",
+        "core/arch core/bounded core/data core/diagnostic core/digest core/look core/peft core/plan core/quant core/records \
+         core/suite core/tensorfile core/words core/work engine/error engine/exports engine/kernels engine/model engine/peft \
+         engine/quant engine/tensors engine/train",
     ),
     (
         "engine/run",

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{Plan, Reach};
-use statetune_core::records::{Checkpoint, Status, newest_checkpoint};
+use statetune_core::records::{Checkpoint, RunDir, Status, newest_checkpoint};
 use statetune_core::store::{CheckpointRef, find_run, runs_named, split_run_ref};
 use statetune_engine::RunError;
 use statetune_engine::run::{Begin, recorded_settings, setting_changes};
@@ -31,7 +31,10 @@ pub(super) fn begin(
         (None | Some("auto"), None) if needed => Ok(Begin::IfNeeded { resume: resume.is_some() }),
         (Some("auto"), _) => {
             let runs = runs_named(&plan.records.runs_dir, &plan.records.name);
-            let unfinished = |run: &&PathBuf| Status::load(run) != Some(Status::Done);
+            // A folder without settings is what an earlier version left when it was killed: nothing to continue.
+            let unfinished = |run: &&PathBuf| {
+                Status::load(run) != Some(Status::Done) && run.join(RunDir::SETTINGS).is_file()
+            };
             match runs.iter().rev().find(unfinished) {
                 Some(run) => continue_with_file(plan, run),
                 None => Ok(Begin::New),

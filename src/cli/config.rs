@@ -17,6 +17,7 @@ use statetune_core::tensorfile::create_atomically;
 use statetune_core::words::printable;
 use statetune_engine::model::{Version, shape_in};
 
+use super::replace::dash;
 use super::table::table_or_lines;
 use super::{Color, ExperimentArgs, refuse, say, show};
 
@@ -300,6 +301,10 @@ pub(super) fn exists(file: &Path) -> Diagnostic {
 
 /// Writes a new file; existing files are not overwritten.
 pub(super) fn write_new(file: &Path, text: &str, color: Color) -> Result<(), ExitCode> {
+    if let Some(fault) = dash(file) {
+        show(&fault, color);
+        return Err(ExitCode::Invalid);
+    }
     let error = match create_atomically(file, text.as_bytes()) {
         Ok(()) => return Ok(()),
         Err(error) => error,

@@ -120,7 +120,7 @@ pub(super) fn exchange_times(
     times.map(|times| is_first.then_some(times))
 }
 
-/// Refuses to start so many processes that the programs alone take more memory than is free.
+/// Refuses a number of processes whose programs alone take more memory than is free.
 fn check_memory(processes: u64) -> Result<(), RunError> {
     let needed = processes.saturating_mul(PROGRAM_BYTES);
     let Some(available) = available_bytes(Device::Cpu).filter(|free| needed > *free) else {

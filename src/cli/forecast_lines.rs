@@ -154,12 +154,12 @@ fn data_facts(data: &DataFacts, ctx_len: u32, fact: &mut impl FnMut(&'static str
     fact(
         "coverage",
         format!(
-            "{} steps x {} = {} samples: {:.0} % of {of_tokens}{} copies, each document {:.2} times",
+            "{} steps x {} = {} samples: {:.0} % of {of_tokens}{}, each document {:.2} times",
             grouped(data.steps),
             data.samples_per_step,
             grouped(samples),
             100.0 * seen,
-            grouped(copies),
+            if copies == 1 { "1 copy".to_string() } else { format!("{} copies", grouped(copies)) },
             data.exposures
         ),
     );

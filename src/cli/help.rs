@@ -32,7 +32,7 @@ const MEANT: [(&[&str], &str); 13] = [
     (&["tokenize", "preprocess", "prepare"], "data prepare FILE"),
     (&["evaluate", "test", "benchmark"], "eval RUN"),
     (&["infer", "inference", "predict", "sample", "complete", "ask"], "generate RUN --prompt TEXT"),
-    (&["convert", "save"], "export RUN"),
+    (&["convert", "save"], "export RUN --to FORM"),
     (&["list", "ls", "ps"], "runs ls"),
     (&["compare"], "diff RUN RUN"),
     (&["status", "log", "logs", "tail", "top", "monitor", "progress"], "watch"),

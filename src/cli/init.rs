@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use statetune_core::config::{ConfigError, Overrides, Recipe, parse, schema_text};
-use statetune_core::data::{DataType, FILE_TYPES, Suited, suited};
+use statetune_core::data::{DataType, FILE_TYPES, Suited, Tokenizer, suited};
 use statetune_core::diagnostic::{Diagnostic, Severity, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::hub::{HubDataset, HubFile, is_on_hub};
 use statetune_core::look::files::{has_fitting_vocabulary, look_into_files};
-use statetune_core::plan::{Plan, Purpose, resolve};
+use statetune_core::plan::{Plan, Purpose, missing_path_helps, resolve};
 use statetune_core::shell::shell_path;
 use statetune_core::tensorfile::write_atomically;
 use statetune_engine::kernels::find_driver;
@@ -157,7 +157,7 @@ fn answers(
         && !file.exists()
     {
         let message = msg!(VOCABULARY_DOES_NOT_EXIST, path = file);
-        return Err(Stop::Fault(Box::new(Diagnostic::error(message))));
+        return Err(Stop::Fault(missing("model.tokenizer", file, message)));
     }
     let usual = if model.is_some() { Recipe::State } else { Recipe::Full };
     let method = match args.method {
@@ -217,7 +217,7 @@ fn check_data(file: &Path) -> Result<(), Box<Diagnostic>> {
         _ => path.exists() || is_pattern,
     };
     let message = msg!(DATA_DOES_NOT_EXIST, file);
-    if is_there { Ok(()) } else { Err(Box::new(Diagnostic::error(message))) }
+    if is_there { Ok(()) } else { Err(missing("data.data_file", file, message)) }
 }
 
 fn check_model(file: &Path) -> Result<(), Box<Diagnostic>> {
@@ -225,7 +225,13 @@ fn check_model(file: &Path) -> Result<(), Box<Diagnostic>> {
         return HubFile::parse(file).map(|_| ());
     }
     let message = msg!(WEIGHTS_DO_NOT_EXIST, path = file);
-    if file.is_file() { Ok(()) } else { Err(Box::new(Diagnostic::error(message))) }
+    if file.is_file() { Ok(()) } else { Err(missing("model.load_model", file, message)) }
+}
+
+/// The fault of a file that does not exist.
+fn missing(key: &str, file: &Path, message: Text) -> Box<Diagnostic> {
+    let helps = missing_path_helps(key, file);
+    Box::new(Diagnostic { helps, ..Diagnostic::error(message) })
 }
 
 /// A name that an experiment can have and no file in the folder has.
@@ -337,7 +343,7 @@ fn vocabularies_beside(model: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(here).into_iter().flatten().flatten();
     let is_vocabulary = |file: &PathBuf| {
         let is_named = file.extension().is_some_and(|ending| ending == "txt" || ending == "json");
-        is_named && fs::metadata(file).is_ok_and(|file| file.len() < MOST_VOCABULARY)
+        is_named && fs::metadata(file).is_ok_and(|file| file.len() < Tokenizer::MOST_MIB << 20)
     };
     let files = entries.map(|entry| folder.join(entry.file_name()));
     let mut files: Vec<PathBuf> = files.filter(is_vocabulary).collect();
@@ -352,9 +358,6 @@ fn planned(file: &Path, text: &str) -> Result<Plan, Vec<Diagnostic>> {
     fetch_data(&loaded)?;
     resolve(loaded, Purpose::Run, PathBuf::new(), find_driver)
 }
-
-/// The bytes below which a file may be a vocabulary.
-const MOST_VOCABULARY: u64 = 64 << 20;
 
 /// The format with this name.
 fn named(data_type: &str) -> DataType {

@@ -58,9 +58,8 @@ impl ReplaceArgs {
         is_own: impl Fn(&Path) -> bool,
     ) -> Option<Diagnostic> {
         files.iter().find_map(|file| {
-            if file == Path::new("-") {
-                let message = Diagnostic::error(msg!(DASH_IS_A_NAME));
-                return Some(message.help(msg!(STDOUT_IS_A_FILE)));
+            if let Some(fault) = dash(file) {
+                return Some(fault);
             }
             if is_written_through(file) || !file.is_file() {
                 return None;
@@ -75,6 +74,12 @@ impl ReplaceArgs {
             })
         })
     }
+}
+
+/// The error for `-`, which means standard output elsewhere and would be the name of a file here.
+pub(super) fn dash(file: &Path) -> Option<Diagnostic> {
+    let message = || Diagnostic::error(msg!(DASH_IS_A_NAME)).help(msg!(STDOUT_IS_A_FILE));
+    (file == Path::new("-")).then(message)
 }
 
 /// Whether both paths lead to one existing file.

@@ -90,9 +90,15 @@ pub(super) fn listen() -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGXCPU])?;
     hear_of_cpu_limit();
     thread::spawn(move || {
+        let mut has_told_of_cpu_limit = false;
         for signal in signals.forever() {
             match signal {
-                SIGXCPU => end_at_cpu_limit(),
+                // The system repeats the signal each second.
+                SIGXCPU if has_told_of_cpu_limit => {}
+                SIGXCPU => {
+                    has_told_of_cpu_limit = true;
+                    end_at_cpu_limit();
+                }
                 signal => answer(signal),
             }
         }
@@ -114,7 +120,7 @@ fn hear_of_cpu_limit() {
     let _ = setrlimit(Resource::Cpu, Rlimit { current, maximum });
 }
 
-/// Ends as after a SIGTERM, which the limit of CPU time is for a batch system. The system repeats the signal each second.
+/// Ends as after a SIGTERM, which the limit of CPU time is for a batch system; nothing more for a process that ends already.
 fn end_at_cpu_limit() {
     if END.manners().first.is_none() {
         tell("the limit of CPU time is near (`ulimit -t`)");

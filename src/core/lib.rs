@@ -2,6 +2,7 @@
 //! as bytes, run directories and what is read from them.
 
 pub mod arch;
+pub mod bounded;
 pub mod config;
 pub mod data;
 pub mod diagnostic;

@@ -142,7 +142,7 @@ error[ST4005]: the tokenizer of the weights is not known: the weights have 4096 
     Case::new().with(STATE, "tokenizer = \"vocab.txt\"\n", world).refuses(
         21,
         "\
-error[ST4005]: the model has 4096 token ids, but the World tokenizer has 65530
+error[ST4005]: the model has 4,096 token ids, but the World tokenizer has 65,530
   --> state.toml:10:14
    |
 10 | load_model = \"base.pth\"
@@ -155,7 +155,7 @@ error[ST4005]: the model has 4096 token ids, but the World tokenizer has 65530
         .refuses(
             21,
             "\
-error[ST4005]: the model has 1000 token ids, but the tokenizer has 4096
+error[ST4005]: the model has 1,000 token ids, but the tokenizer has 4,096
   --> state.toml:11:13
    |
 11 | tokenizer = \"vocab.txt\"
@@ -167,7 +167,7 @@ error[ST4005]: the model has 1000 token ids, but the tokenizer has 4096
         &["run", FULL],
         21,
         "\
-error[ST4005]: the model has 1000 token ids, but the tokenizer has 4096
+error[ST4005]: the model has 1,000 token ids, but the tokenizer has 4,096
  --> full.toml:9:14
   |
 9 | vocab_size = 1000

@@ -551,7 +551,7 @@ fn processes_that_do_not_fit_into_memory_are_refused() {
     let case = Case::new();
     let count =
         ["run", STATE, "--set", "hardware.devices=1024", "--set", "hardware.accelerator=cpu"];
-    // Machines that do have the memory for so many are rare.
+    // Few machines have the memory for 1,024 processes.
     let output = case.statetune_with(&count, &[]);
     assert_eq!(output.code, Some(22), "{output:?}");
     assert!(
@@ -564,7 +564,7 @@ fn processes_that_do_not_fit_into_memory_are_refused() {
     assert!(output.stderr.contains(said), "{output:?}");
     let planned = |devices: &str| {
         let devices = format!("hardware.devices={devices}");
-        let plan = ["plan", STATE, "--memory", "400MiB", "--set", &devices];
+        let plan = ["plan", STATE, "--memory", "250MiB", "--set", &devices];
         case.statetune(&[&plan[..], &["--set", "hardware.accelerator=cpu"]].concat())
     };
     assert_eq!(planned("1").code, Some(0), "{:?}", planned("1"));

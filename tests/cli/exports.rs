@@ -258,9 +258,12 @@ fn what_was_meant_by_an_export() {
     let case = Case::new().having("a-file", "mine");
     case.statetune(&["run", STATE, "--set", "train.epoch_count=1"]).is_done();
     let before = case.list(".");
-    case.refuses_to(
+    let refuses = |arguments: &[&str], message: &str| {
+        let output = case.statetune(arguments);
+        assert_eq!((output.code, output.stderr.trim_end()), (Some(21), message), "{arguments:?}");
+    };
+    refuses(
         &["export", "latest", "--to", "peft"],
-        21,
         "\
 error[ST8032]: `latest` has no adapter
   |
@@ -270,6 +273,8 @@ error[ST8032]: `latest` has no adapter
         &["export", "latest", "--to", "gguf"][..],
         &["export", "latest", "--to", "st"],
         &["report", "latest"],
+        &["runs", "pack", "latest"],
+        &["config", "fill", STATE],
     ] {
         let output = case.statetune(&[arguments, &["--out", "-"]].concat());
         assert!(matches!(output.code, Some(2 | 21)), "{arguments:?}: {output:?}");
@@ -279,9 +284,8 @@ error[ST0206]: `--out -` would write a file named `-`
   = help: pass `--out FILE`; standard output is `/dev/stdout`";
         assert_eq!(output.stderr.trim_end(), said, "{arguments:?}");
     }
-    case.refuses_to(
+    refuses(
         &["export", "latest", "--to", "hf", "--out", "a-file"],
-        21,
         "\
 error[ST0206]: `a-file` is a file, expected a folder
   |

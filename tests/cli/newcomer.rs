@@ -243,6 +243,40 @@ fn a_run_and_an_address_are_no_experiment() {
             helps.iter().for_each(|help| says(&output, help));
         }
     }
+    // What an earlier version left when it was killed is no hindrance.
+    case.write("runs/2999-01-01-tiny-left/experiment.toml", case.read(STATE));
+    let again = ["run", STATE, "--set", "train.epoch_count=1", "--resume", "auto"];
+    case.statetune(&again).is_done();
+    std::fs::remove_dir_all(case.path("runs/2999-01-01-tiny-left")).expect("removed");
+    for command in [&["resume"][..], &["chat"], &["runs", "show"]] {
+        let output = case.statetune(&[command, &[STATE]].concat());
+        assert_eq!(output.code, Some(2), "{command:?}: {output:?}");
+        if command != ["chat"] {
+            says(&output, "`statetune run state.toml --resume auto` continues its newest");
+        }
+    }
+}
+
+/// A path that an option of `init` gives and that does not exist has the help of its own kind.
+#[test]
+fn init_knows_what_a_wrong_path_means() {
+    let case = Case::new();
+    for (option, path, help) in [
+        ("--model", "bse.pth", "a file with a similar name: `base.pth`"),
+        ("--model", "O/R", "`hf://O/R/FILE.pth`"),
+        ("--model", "https://h.co/O/R/resolve/main/a.pth", "write `hf://O/R/a.pth`"),
+        ("--data", "dat.jsonl", "a file with a similar name: `data.jsonl`"),
+        ("--data", r"C:\chat.jsonl", "write `/mnt/c/chat.jsonl`"),
+        ("--tokenizer", "vocb.txt", "a file with a similar name: `vocab.txt`"),
+    ] {
+        let output = case.statetune(&["init", "--yes", "--model", "base.pth", option, path]);
+        let output = match option {
+            "--model" => case.statetune(&["init", "--yes", option, path]),
+            _ => output,
+        };
+        assert!(matches!(output.code, Some(2 | 20 | 21)), "{path}: {output:?}");
+        says(&output, help);
+    }
 }
 
 #[test]

@@ -17,9 +17,9 @@ fn init_splits_one_long_text() {
         assert!(text.contains(line), "{line}: {text}");
     }
     let plan = |overlong| case.coverage("new/first.toml", &["--set", overlong]);
-    assert!(plan("data.overlong=split").contains("100 % of 1 copies"));
+    assert!(plan("data.overlong=split").contains("100 % of 1 copy"));
     let cut = plan("data.overlong=truncate");
-    assert!(cut.contains(" 4 % of the 1,502 tokens of 1 copies"), "{cut}");
+    assert!(cut.contains(" 4 % of the 1,502 tokens of 1 copy"), "{cut}");
 }
 
 /// A case that trains weights with this many ids on raw text, with more settings of the data and no tokenizer.

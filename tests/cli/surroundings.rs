@@ -397,3 +397,17 @@ fn settings_in_a_narrow_terminal() {
         assert_eq!(terminal.seen().contains('│'), columns == 130, "{}", terminal.seen());
     }
 }
+
+/// A vocabulary without an end takes no more memory than the largest one.
+#[test]
+fn a_vocabulary_without_an_end() {
+    let case = Case::new();
+    for command in ["run", "plan"] {
+        let line = format!(
+            "ulimit -v 2000000; exec \"$P\" {command} state.toml --set model.tokenizer=/dev/zero"
+        );
+        let output = by_shell(&case, &line);
+        assert_eq!(output.code, Some(20), "{line}: {output:?}");
+        assert!(output.stderr.contains("the file is larger than 64 MiB"), "{line}: {output:?}");
+    }
+}

@@ -106,7 +106,7 @@ error[ST0202]: a run or a model is required
         &["generate", "--model", "base.pth"],
         21,
         "\
-error[ST4005]: the model has 4096 token ids, but the tokenizer has 65530
+error[ST4005]: the model has 4,096 token ids, but the tokenizer has 65,530
   |
   = help: pass the vocabulary that the model was trained with: `--tokenizer FILE`",
     );

@@ -533,10 +533,9 @@ fn a_long_text_is_split() {
     assert!(file.contains("overlong = \"split\""), "{file}");
     let plan = |more: &[&str]| case.coverage("s.toml", more);
     let whole = plan(&[]);
-    assert!(whole.contains(" 100 % of 1 copies"), "{whole}");
+    assert!(whole.contains(" 100 % of 1 copy"), "{whole}");
     let cut = plan(&["--set", "data.overlong=truncate"]);
-    let share =
-        Regex::new(r" (\d+) % of the [\d,]+ tokens of 1 copies").expect("a valid expression");
+    let share = Regex::new(r" (\d+) % of the [\d,]+ tokens of 1 copy").expect("a valid expression");
     let share = share.captures(&cut).unwrap_or_else(|| panic!("{cut}"));
     assert!(share[1].parse::<u32>().expect("a number") < 20, "{cut}");
 

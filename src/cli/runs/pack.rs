@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use statetune_core::exit::ExitCode;
 use statetune_core::store::{PACK_EXTENSION, pack_run, unpack_run};
 use statetune_core::words::size;
 
 use super::{Answer, not_changed, open};
-use crate::{Color, say};
+use crate::replace::dash;
+use crate::{Color, say, show};
 
 #[derive(Args, Debug)]
 pub(super) struct PackArgs {
@@ -31,6 +33,10 @@ pub(super) fn pack(args: &PackArgs, runs_dir: &Path, color: Color) -> Answer {
     let run = open(runs_dir, &args.run, color)?;
     let named = || PathBuf::from(format!("{}.{PACK_EXTENSION}", run.directory()));
     let out = args.out.clone().unwrap_or_else(named);
+    if let Some(fault) = dash(&out) {
+        show(&fault, color);
+        return Err(ExitCode::Invalid);
+    }
     let manifest = pack_run(run.path(), &out, !args.no_checkpoints)
         .map_err(|error| not_changed(&error, color))?;
     let bytes = manifest.files.iter().map(|file| file.bytes).sum();

@@ -40,6 +40,9 @@ impl Faults<'_> {
         if let Some(help) = foreign_form(key, &text) {
             return vec![help];
         }
+        if key == "model.tokenizer" && text == "none" {
+            return vec![msg!(TOKEN_IDS_NEED_NO_TOKENIZER)];
+        }
         let is_of_run = self.loaded.file.ends_with(RunDir::SETTINGS);
         match key {
             WEIGHTS if is_of_run => return vec![msg!(PASS_MOVED_WEIGHTS)],
@@ -74,6 +77,17 @@ impl Faults<'_> {
         let folder = self.loaded.file.parent().unwrap_or(Path::new(""));
         path.strip_prefix(folder).unwrap_or(path).to_path_buf()
     }
+}
+
+/// What to do about the path of `key` in a command line, which does not exist.
+pub fn missing_path_helps(key: &str, path: &Path) -> Vec<Text> {
+    let text = path.to_string_lossy();
+    if let Some(help) = foreign_form(key, &text) {
+        return vec![help];
+    }
+    let is_on_hub = key == WEIGHTS && is_repository(path);
+    let hub = is_on_hub.then(|| msg!(NAME_HUB_FILE, repo = text));
+    similar_file(path).into_iter().chain(hub).collect()
 }
 
 /// The help for a text that is not a path of this system.

@@ -34,6 +34,7 @@ use crate::records::SinkName;
 pub use data::{DataPlan, built_in as built_in_template};
 pub use device::{Compute, Device, DeviceFault, Setting, choose};
 pub use experiment::{Change, Experiment, Origins, Reach, reach};
+pub use missing_file::missing_path_helps;
 pub use model::{ModelPlan, ModelSource, TokenizerPlan};
 pub use peft::{MethodPlan, PeftPlan, StatePlan, StateStart};
 pub use probe::{Probe, rate, rates};

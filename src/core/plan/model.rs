@@ -350,7 +350,12 @@ impl Plan {
             }
         };
         let name = tokenizer.in_words();
-        let message = msg!(NAMED_TOKENIZER_SIZE, ids = shape.vocab_size, name, found = ids);
+        let message = msg!(
+            NAMED_TOKENIZER_SIZE,
+            ids = grouped(shape.vocab_size.unsigned_abs()),
+            name,
+            found = grouped(ids as u64)
+        );
         Err(Box::new(self.experiment.at(key, Diagnostic::error(message).help(help))))
     }
 }

@@ -60,7 +60,11 @@ pub fn find_run(runs_dir: &Path, name: &str) -> Result<PathBuf, Box<Diagnostic>>
     if let Ok(Some(run)) = find_among(&of_elsewhere, name) {
         return Err(Box::new(fault.help(msg!(PASS_PATH_OF_RUN, run))));
     }
+    let file = as_path;
     Err(Box::new(match nearest_word(name, words) {
+        _ if file.extension().is_some_and(|ending| ending == "toml") && file.is_file() => {
+            fault.help(msg!(RESUME_OF_EXPERIMENT, file))
+        }
         Some(word) if word != "latest" || all().next().is_some() => {
             fault.help(msg!(DID_YOU_MEAN_WORD, word))
         }

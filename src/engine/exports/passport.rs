@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use statetune_core::bounded::read_at_most;
 use statetune_core::diagnostic::{Text, msg};
 use statetune_core::tensorfile::{TensorFile, WeightsError};
 
@@ -17,6 +18,9 @@ use crate::model::{Shape, fingerprint, fingerprint_without_states};
 
 /// The key under which safetensors metadata holds a passport, as JSON.
 pub(super) const METADATA_KEY: &str = "statetune.passport";
+
+/// The largest passport, in MiB.
+const MOST_MIB: u64 = 16;
 
 /// What an exported file is and where it comes from. Unknown fields are absent.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -245,7 +249,7 @@ impl Passport {
     /// # Errors
     /// A file that cannot be read, or is not a passport.
     pub fn read(path: &Path) -> Result<Passport, PassportError> {
-        let text = fs::read(path)
+        let text = read_at_most(MOST_MIB, path)
             .map_err(|source| PassportError::Read { path: path.to_path_buf(), source })?;
         parse(path, &text)
     }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use statetune_core::data::{Template, Tokenizer};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::plan::TokenizerPlan;
+use statetune_core::words::grouped;
 use tch::{Device, Kind};
 
 use super::{as_warning, check_base};
@@ -132,7 +133,11 @@ fn check_vocabulary(shape: &Shape, tokenizer: &Tokenizer) -> Result<(), RunError
     if shape.vocab_size >= ids as i64 {
         return Ok(());
     }
-    let message = msg!(TOKENIZER_SIZE, ids = shape.vocab_size, found = ids);
+    let message = msg!(
+        TOKENIZER_SIZE,
+        ids = grouped(shape.vocab_size.unsigned_abs()),
+        found = grouped(ids as u64)
+    );
     let refusal = Diagnostic::error(message).help(msg!(NAME_TOKENIZER));
     Err(RunError::Contradiction(Box::new(refusal)))
 }

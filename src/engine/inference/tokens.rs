@@ -1,9 +1,9 @@
 //! Token ids to score, from a JSON file or a text.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use statetune_core::bounded::read_at_most;
 use statetune_core::data::{DataError, Tokenizer};
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 
@@ -132,8 +132,12 @@ impl Tokens {
     }
 }
 
+/// The largest file of tokens or text, in MiB.
+const MOST_MIB: u64 = 1024;
+
 fn read(file: &Path) -> Result<Vec<u8>, TokensError> {
-    Ok(fs::read(file).map_err(|source| DataError::Read { file: file.into(), source })?)
+    Ok(read_at_most(MOST_MIB, file)
+        .map_err(|source| DataError::Read { file: file.into(), source })?)
 }
 
 /// The ids of the list at `place`; `item` names an item for messages.

@@ -46,6 +46,11 @@ impl BatchTensors {
     }
 }
 
+/// The indexes of the micro-batches with target tokens; the others have no pass.
+pub(super) fn with_targets(batches: &[Batch]) -> impl Iterator<Item = usize> {
+    batches.iter().enumerate().filter(|(_, batch)| batch.learned() > 0).map(|(i, _)| i)
+}
+
 /// (n) int64, on the CPU.
 pub(super) fn int64(values: &[i64]) -> Tensor {
     if values.is_empty() {

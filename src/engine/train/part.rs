@@ -60,7 +60,7 @@ pub(super) trait Observer {
         let _ = (first_row, tokens);
     }
 
-    /// So many positions come next, in this direction.
+    /// The number of positions that come next, and their direction.
     fn begin(&mut self, positions: u64, direction: Direction) {
         let _ = (positions, direction);
     }

@@ -6,6 +6,7 @@ use statetune_core::data::Batch;
 use statetune_core::objective::Rewards;
 use tch::{Device, Tensor};
 
+use super::batch::with_targets;
 use super::devices::{Devices, PassSum, Single};
 use super::mean_loss::row_log_probs;
 use super::objective::{CrossEntropy, Objective, RowLogProbs, Weighed};
@@ -42,11 +43,6 @@ pub struct StepOutcome {
 
 /// The loss of each micro-batch with target tokens.
 type Losses = Vec<(usize, Tensor)>;
-
-/// The indexes of the micro-batches with target tokens; the others have no pass.
-pub(super) fn with_targets(batches: &[Batch]) -> impl Iterator<Item = usize> {
-    batches.iter().enumerate().filter(|(_, batch)| batch.learned() > 0).map(|(i, _)| i)
-}
 
 /// The rows of a micro-batch, and its mismatched rows that have targets.
 fn row_counts(batch: &Batch) -> [usize; 2] {

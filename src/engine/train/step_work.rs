@@ -3,8 +3,8 @@
 use statetune_core::data::Batch;
 use statetune_core::work::Work;
 
+use super::batch::with_targets;
 use super::part::{Direction, Observer};
-use super::step::with_targets;
 use crate::kernels::KernelError;
 
 /// Shares of a step, as many as are shown in percent.

@@ -1,4 +1,4 @@
-//! Texts that are no paths of this system, given where a path is expected.
+//! Texts in the form of other systems, given where a path is expected.
 
 use std::env;
 use std::path::{Component, Path};

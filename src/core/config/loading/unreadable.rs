@@ -61,7 +61,7 @@ fn is_utf16(file: &Path) -> bool {
     read.is_ok() && [[0xff, 0xfe], [0xfe, 0xff]].contains(&mark)
 }
 
-/// For a file that does not exist: what the text means that is no path, the file with the ending that was left out, one with
+/// For a file that does not exist: what a text in another form means, the file with the ending that was left out, one with
 /// a similar name, or the experiment files that there are.
 fn missing(file: &Path) -> Vec<Text> {
     let text = file.to_string_lossy();
@@ -187,10 +187,7 @@ mod tests {
             ("C:\\x.toml", "`/mnt/c/x.toml`"),
             ("configs\\x.toml", "`configs/x.toml`"),
             ("~/x.toml", "`~` is not expanded"),
-            (
-                "nobody-here/rwkv-7-world",
-                "statetune init --model hf://nobody-here/rwkv-7-world/FILE",
-            ),
+            ("Owner/rwkv-7-world", "statetune init --model hf://Owner/rwkv-7-world/FILE"),
         ] {
             let helps = helps_for(Path::new(text));
             let helps: Vec<String> = helps.iter().map(ToString::to_string).collect();

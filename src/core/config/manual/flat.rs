@@ -1,7 +1,8 @@
 //! Tagged tables as editors show them best: one flat list of keys, and for each type which of them there are.
 //!
 //! taplo reports a `oneOf` as one error over the whole table and proposes every key as often as variants have it. With
-//! `if` and `then` for each type it names the key that does not belong to the type.
+//! `if` and `then` for each type it names the key that does not belong to the type. The rules form a chain of `else`: of a
+//! table with a list of rules, `allOf`, taplo completes no key at all.
 
 use serde_json::{Map, Value, json};
 
@@ -43,12 +44,21 @@ pub(super) fn flatten(table: &mut Value) -> Option<Value> {
     table.insert("type".to_owned(), json!("object"));
     table.insert(OPEN.to_owned(), json!(false));
     table.insert("properties".to_owned(), all.into());
-    if !rules.is_empty() {
-        table.insert("allOf".to_owned(), rules.into());
+    if let Some(Value::Object(rules)) = chain(rules) {
+        table.extend(rules);
     }
     table.insert("x-taplo".to_owned(), json!({ "initKeys": [TAG] }));
     table.insert("x-tombi-table-keys-order".to_owned(), json!("schema"));
     demands
+}
+
+/// Rules as one: each applies where none before does. `None` without rules.
+fn chain(rules: Vec<Value>) -> Option<Value> {
+    rules.into_iter().rev().reduce(|mut later, mut rule| {
+        later[OPEN] = json!(true);
+        rule["else"] = later;
+        rule
+    })
 }
 
 /// One type of a tagged table.
@@ -150,7 +160,10 @@ mod tests {
         let types = peft["properties"][TAG]["enum"].as_array().expect("names").clone();
         let docs = &peft["properties"][TAG]["x-taplo"]["docs"]["enumValues"];
         assert_eq!((types.len(), docs.as_array().map(Vec::len)), (7, Some(7)));
-        let rules = peft["allOf"].as_array().expect("a rule for each type");
+        let later = |rule: &Value| rule.get("else").cloned();
+        let rules: Vec<Value> = std::iter::successors(Some(peft.clone()), later).collect();
+        assert_eq!(rules.len(), types.len(), "a rule for each type");
+        assert!(rules[1..].iter().all(|rule| rule[OPEN] == true && rule["then"][OPEN] == false));
         let of_state = rules.iter().find(|rule| rule["if"]["properties"][TAG]["const"] == "state");
         let keys = properties(of_state.expect("a rule")["then"].as_object().expect("a table"));
         let keys: Vec<&String> = keys.map(|(key, _)| key).collect();
@@ -163,6 +176,9 @@ mod tests {
         // One type and no rule.
         let optimizer = &schema["definitions"]["Optimizer"];
         assert_eq!(optimizer["properties"][TAG]["enum"], json!(["adam"]));
-        assert_eq!(optimizer.get("allOf"), None);
+        assert_eq!(optimizer.get("if"), None);
+        let tables = schema["definitions"].as_object().expect("definitions").values();
+        let lists = tables.filter(|table| table["allOf"][0].get("if").is_some());
+        assert_eq!(lists.count(), 0, "taplo completes nothing there");
     }
 }

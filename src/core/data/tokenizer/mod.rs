@@ -5,7 +5,6 @@ mod vocabulary;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::fs;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -13,6 +12,7 @@ use flate2::read::GzDecoder;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
+use crate::bounded::read_at_most;
 use crate::data::error::DataError;
 use crate::digest::{hex, sha256_hex};
 
@@ -72,6 +72,9 @@ impl Tokenizer {
         Some(format!("{:#}\n", Value::Object(entries)))
     }
 
+    /// The largest vocabulary file, in MiB.
+    pub const MOST_MIB: u64 = 64;
+
     /// The tokenizer of a vocabulary file with lines `<id> <Python literal> <byte length>`, ending in LF or CRLF, or of
     /// the `vocab.json` of a vocabulary of characters.
     ///
@@ -80,8 +83,8 @@ impl Tokenizer {
     /// [`DataError::MissingBytes`] when the vocabulary cannot encode every text,
     /// [`DataError::CharacterVocabulary`] for JSON that is not a vocabulary of characters.
     pub fn load(file: &Path) -> Result<Self, DataError> {
-        let text =
-            fs::read(file).map_err(|source| DataError::Read { file: file.into(), source })?;
+        let text = read_at_most(Self::MOST_MIB, file)
+            .map_err(|source| DataError::Read { file: file.into(), source })?;
         if text.trim_ascii_start().starts_with(b"{") {
             return Self::parse_characters(&text)
                 .ok_or_else(|| DataError::CharacterVocabulary { file: file.into() });
@@ -215,6 +218,7 @@ fn with_lf(text: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::fs;
     use std::sync::LazyLock;
 
     use proptest::prelude::*;

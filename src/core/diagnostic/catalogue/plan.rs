@@ -221,6 +221,9 @@ catalogue! {
     BLANKS_AS_THEY_ARE:
         "blanks need no backslash: `{path}`",
         "空格前不需要反斜杠：`{path}`";
+    TOKEN_IDS_NEED_NO_TOKENIZER:
+        "documents of token ids need no tokenizer: remove `model.tokenizer`; texts need the vocabulary of the weights",
+        "token id 的文档不需要分词器：请删去 `model.tokenizer`；文本需要权重的词表";
     WRITE_HUB_PATH:
         "write `{path}`; the file is fetched when the run starts",
         "请写 `{path}`；运行开始时会下载该文件";

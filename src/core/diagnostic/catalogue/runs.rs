@@ -30,6 +30,9 @@ catalogue! {
     OLDEST_RUN_IS:
         "the number of runs is {n}, and the oldest is `latest~{oldest}`; `statetune runs ls` lists them",
         "共有 {n} 个运行，最旧的是 `latest~{oldest}`；`statetune runs ls` 可列出它们";
+    RESUME_OF_EXPERIMENT:
+        "this is an experiment file; `statetune run {file:sh} --resume auto` continues its newest unfinished run",
+        "这是实验文件；`statetune run {file:sh} --resume auto` 可续跑其最新的未完成运行";
     RUNS_LS_LISTS: "run `statetune runs ls` to list the runs", "运行 `statetune runs ls` 列出所有运行";
     NO_RUN[ST0201]: "no run `{name}` in `{runs_dir}`", "`{runs_dir}` 中没有运行 `{name}`";
     AMBIGUOUS_RUN[ST6040]:

@@ -82,7 +82,7 @@ impl Group {
         let Place { rank, count, .. } = self.place;
         self.meeting.set(&here(rank), "")?;
         let started = Instant::now();
-        let mut waiting = Work::begin("waiting for devices", count as u64);
+        let mut waiting = Work::begin("waiting for the other devices", 0);
         loop {
             let mut missing = Vec::new();
             for other in 0..count {
@@ -100,7 +100,7 @@ impl Group {
                 let secs = self.timeout.as_secs();
                 return Err(DevicesError::Missing { ranks: missing, count, secs });
             }
-            waiting.set((count - missing.len()) as u64);
+            waiting.advance(0);
             sleep(LOOK);
         }
         drop(waiting);
