@@ -129,6 +129,7 @@ fn run(case: &Case) {
     let workload = Workload {
         shape: &shape,
         recipe: None,
+        states: None,
         quant: None,
         dtype: dtype_of(kind),
         grad_cp: case.grad_cp,
