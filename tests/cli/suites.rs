@@ -360,6 +360,19 @@ error[ST3203]: line 1 of `CASE/bad.jsonl` has the unknown setting `stops`
 }
 
 #[test]
+fn a_text_of_one_token_is_refused() {
+    let case = Case::new().having("one.jsonl", "{\"text\": \"the cat\"}\n{\"text\": \"a\"}\n");
+    case.refuses_to(
+        &["eval", "base.pth", "--tokenizer", "vocab.txt", "--suite", "one.jsonl"],
+        20,
+        "\
+error[ST3202]: one.jsonl:2: the text is a single token, so no token is left to measure
+  |
+  = help: write a longer text, or delete the item",
+    );
+}
+
+#[test]
 fn names_of_suites_are_their_own_and_files_exist() {
     let suites = |list: &str| {
         case().having("more/texts.jsonl", TEXTS).with(

@@ -218,8 +218,8 @@ impl Writer<'_> {
     fn joined(text: &str, join: &str, rest: &str) -> (String, String) {
         let context = text.trim_end();
         let space = &text[context.len()..];
-        let join =
-            if space.is_empty() && !rest.starts_with(char::is_whitespace) { join } else { "" };
+        let has_space = !space.is_empty() || rest.starts_with(char::is_whitespace);
+        let join = if has_space && join.trim().is_empty() { "" } else { join };
         (context.to_owned(), format!("{space}{join}{rest}"))
     }
 

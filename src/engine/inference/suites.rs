@@ -3,9 +3,10 @@
 use std::ops::ControlFlow;
 
 use statetune_core::data::{Template, Tokenizer};
+use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::suite::{Ask, Asks, Likelihood, Reading, Suite, SuiteScores};
 
-use super::likelihood::{ScoredRow, score_rows};
+use super::likelihood::{RowScore, ScoredRow, score_rows};
 use super::{GenerateOptions, generate};
 use crate::RunError;
 use crate::model::{Model, TimeState};
@@ -58,7 +59,15 @@ impl TokenizedSuite {
                 ScoredRow { first: ids.len(), ids }
             }
         };
-        let rows = asks.asks.iter().map(row).collect();
+        let rows: Vec<ScoredRow> = asks.asks.iter().map(row).collect();
+        let is_whole_text =
+            |ask: &Ask| matches!(ask, Ask::Likelihood { context, .. } if context.is_empty());
+        let too_short = |(ask, row): (&Ask, &ScoredRow)| is_whole_text(ask) && row.ids.len() < 2;
+        if let Some(at) = asks.asks.iter().zip(&rows).position(too_short) {
+            let message = msg!(SUITE_ONE_TOKEN, place = suite.item_texts()[at].item);
+            let refusal = Diagnostic::error(message).help(msg!(SUITE_LONGER_TEXT));
+            return Err(RunError::Documents(Box::new(refusal)));
+        }
         Ok(TokenizedSuite { suite, template: template.clone(), asks, rows })
     }
 
@@ -108,24 +117,19 @@ impl TokenizedSuite {
         tokenizer: &Tokenizer,
         look: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> Result<Option<Vec<Reading>>, RunError> {
-        // A text of a single token has nothing to score.
-        let has_target = |row: &&ScoredRow| row.first < row.ids.len();
-        let rows: Vec<ScoredRow> = self.rows.iter().filter(has_target).cloned().collect();
-        let Some(scores) = score_rows(model, state, &rows, look)? else { return Ok(None) };
-        let mut scores = scores.into_iter();
+        let Some(scores) = score_rows(model, state, &self.rows, look)? else { return Ok(None) };
         let bytes = |ids: &[u32]| -> u64 {
             ids.iter().map(|id| tokenizer.token_bytes(*id).map_or(0, |b| b.len() as u64)).sum()
         };
-        let mut reading = |row: &ScoredRow| {
-            let score = if has_target(&row) { scores.next() } else { None };
-            Reading::Likelihood(score.map_or_else(Likelihood::default, |score| Likelihood {
+        let reading = |(row, score): (&ScoredRow, RowScore)| {
+            Reading::Likelihood(Likelihood {
                 logprob: score.logprob,
                 tokens: (row.ids.len() - row.first) as u64,
                 bytes: bytes(&row.ids[row.first..]),
                 is_greedy: score.is_greedy,
-            }))
+            })
         };
-        Ok(Some(self.rows.iter().map(&mut reading).collect()))
+        Ok(Some(self.rows.iter().zip(scores).map(reading).collect()))
     }
 
     fn written(

@@ -212,7 +212,9 @@ impl<'a> Evaluator<'a> {
         let epochs = steps / job.options.epoch_steps;
         let counts = self.counts(&job.plan, &probes);
         let metrics = suites.iter().map(|(scores, _)| {
-            let metrics = scores.metrics().map(|(name, value)| (name.to_owned(), value));
+            // The exponential of a likelihood near zero may overflow, which JSON cannot hold.
+            let finite = scores.metrics().filter(|(_, value)| value.is_finite());
+            let metrics = finite.map(|(name, value)| (name.to_owned(), value));
             (scores.suite.clone(), metrics.collect())
         });
         let suites = metrics.collect();

@@ -35,6 +35,10 @@ catalogue! {
     SUITE_ONE_WORD[ST3202]:
         "has a single word as `text`, so no word is left to ask for",
         "的 `text` 只有一个词，没有可以询问的词";
+    SUITE_ONE_TOKEN[ST3202]:
+        "{place}: the text is a single token, so no token is left to measure",
+        "{place}：文本只有一个 token，没有可以测量的 token";
+    SUITE_LONGER_TEXT: "write a longer text, or delete the item", "写更长的文本，或删去该条目";
     SUITE_GIVE_TARGET: "write the end of the text as `target`", "把文本的结尾写为 `target`";
     SUITE_QUESTION[ST3202]: "{place}: {problem}", "{place}：{problem}";
     SUITE_ASK_PLAINLY:
