@@ -30,7 +30,9 @@ fn the_state_alone_makes_answers_carry_emoji() {
 
 #[test]
 fn every_example_is_valid() {
-    for example in ["configs/emoji-state.toml", "configs/tiny-base.toml"] {
+    let examples = ["configs/emoji-state.toml", "configs/tiny-base.toml"];
+    Case::new().statetune(&["check", &project("configs/short-answers.toml")]).is_done();
+    for example in examples {
         // The texts of the base model are fetched, not shipped; any documents will do here.
         let data = format!("data.data_file={}", project("data/emoji-qa.jsonl"));
         Case::new().statetune(&["check", &project(example), "--set", &data]).is_done();
