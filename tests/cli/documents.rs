@@ -66,6 +66,14 @@ const NOT_RUN: &[(&str, &str, &str, Instead)] = &[
         "four mini-epochs take a minute",
         Run("statetune run support.toml --set train.epoch_count=1"),
     ),
+    (
+        "docs/objectives.md",
+        "statetune run configs/short-answers.toml",
+        "two mini-epochs take a minute",
+        Run(
+            "statetune run configs/short-answers.toml --set data.limit=24 --set train.epoch_steps=1 --set sample.held_out=0",
+        ),
+    ),
     ("docs/runs.md", "statetune ctl latest save", "needs a run in progress", Nothing),
     ("docs/runs.md", "tensorboard --logdir runs", "another program, and a server", Nothing),
     ("CONTRIBUTING.md", "make build", "builds the program and its tests", Nothing),
@@ -113,6 +121,7 @@ documents! {
     memory_and_gpu: "docs/memory-and-gpu.md",
     methods: "docs/methods.md",
     migrate: "docs/migrate.md",
+    objectives: "docs/objectives.md",
     runs: "docs/runs.md",
     tutorial: "docs/tutorial.md",
 }

@@ -91,6 +91,7 @@ fn a_prompt_becomes_a_state() {
 
 #[test]
 fn every_example_is_valid() {
+    Case::new().statetune(&["check", &project("configs/short-answers.toml")]).is_done();
     for example in
         ["configs/emoji-state.toml", "configs/emoji-prompt.toml", "configs/tiny-base.toml"]
     {

@@ -190,6 +190,33 @@ fn a_killed_run_computes_the_same() {
     }
 }
 
+/// A run from the values of another one is compared with these values, also when it resumes without its reference.
+#[test]
+fn the_reference_of_a_warm_start_is_that_of_its_values() {
+    let case = case_of("dpo", &pairs());
+    run(&case, &[]).is_done();
+    let first = case.only_run();
+    let from = first.to_string_lossy().into_owned();
+    run(&case, &["--from", &from]).is_done();
+    let warm = new_run(&case, &[first.clone()]);
+    let reference = |run: &Path| fs::read(case.path(run.join("reference.bin"))).expect("a file");
+    assert_ne!(reference(&first), reference(&warm));
+    let whole = reference(&warm);
+    let events = case.lines(warm.join("events.jsonl"));
+    let eval = events.iter().find(|line| line["event"] == "eval").expect("an evaluation");
+    let loss = eval["val_loss"].as_f64().expect("a loss");
+    assert!((loss - 2.0_f64.ln()).abs() < 1e-6, "the values are the reference: {loss}");
+    let resume = |epochs: &str| {
+        let name = warm.to_string_lossy().into_owned();
+        case.statetune(&["resume", &name, "--set", epochs]).is_done();
+        reference(&warm)
+    };
+    fs::remove_file(case.path(warm.join("reference.bin"))).expect("removed");
+    assert_eq!(resume("train.epoch_count=3"), whole);
+    case.write(warm.join("reference.bin"), &whole[1..]);
+    assert_eq!(resume("train.epoch_count=4"), whole);
+}
+
 #[test]
 fn all_methods_train_on_preferences() {
     for peft in ["type = \"lora\"\nrank = 4\ndropout = 0.1", "type = \"full\"\nstate = true"] {

@@ -169,7 +169,7 @@ impl<'a> Workload<'a> {
         .of_samples(plan.objective.rows_per_sample())
     }
 
-    /// The workload of as many samples of so many rows.
+    /// The workload of the same samples with `rows_per_sample` rows each.
     pub fn of_samples(self, rows_per_sample: u64) -> Workload<'a> {
         let rows = self.rows / self.rows_per_sample * rows_per_sample;
         Workload { rows, rows_per_sample, ..self }

@@ -359,11 +359,11 @@ impl Begin {
                     steps,
                     accepted: accept,
                 };
-                // A checkpoint replaces the values, but a reference that is missing is computed with them.
+                // A checkpoint replaces the values, but a reference of which something is missing is computed with them.
                 let compares = plan.objective.preference().is_some_and(Preference::has_reference);
-                let lacks_reference = compares && !run.join(reference::FILE).is_file();
                 let values_from = match &checkpoint {
-                    Some(_) if !lacks_reference => None,
+                    Some(_) if !compares => None,
+                    Some(_) if reference::is_there(&run) => started_with(run.path()).ok().flatten(),
                     _ => started_with(run.path())?,
                 };
                 let opened = Opened::at_first_step(run);

@@ -32,7 +32,12 @@ pub(super) fn references(
     validation: Option<&mut Validation<'_>>,
     records: usize,
 ) -> Result<References, RunError> {
-    if let Some(known) = read(job.run, records) {
+    let covers = |known: &References| {
+        let validation = validation.as_ref().is_none_or(|one| known.cover(one.documents()));
+        validation && known.cover(train)
+    };
+    // A higher `eval.limit` adds records.
+    if let Some(known) = read(job.run, records).filter(covers) {
         return Ok(known);
     }
     let mut references = References::of_records(records);
@@ -59,11 +64,22 @@ fn bytes(references: &References) -> Vec<u8> {
     bytes
 }
 
+/// Whether the directory of a run holds a whole reference.
+pub(super) fn is_there(run: &RunDir) -> bool {
+    let bytes = fs::read(run.join(FILE)).unwrap_or_default();
+    bytes.split_last_chunk::<DIGEST>().is_some_and(|(numbers, digest)| is_sealed(numbers, digest))
+}
+
+/// Whether the digest is that of the numbers.
+fn is_sealed(numbers: &[u8], digest: &[u8]) -> bool {
+    Sha256::digest(numbers).as_slice() == digest
+}
+
 /// The references in the directory of a run; `None` where they are missing, damaged, or those of other records.
 fn read(run: &RunDir, records: usize) -> Option<References> {
     let bytes = fs::read(run.join(FILE)).ok()?;
     let (numbers, digest) = bytes.split_at_checked(records * RECORD)?;
-    if digest.len() != DIGEST || Sha256::digest(numbers).as_slice() != digest {
+    if !is_sealed(numbers, digest) {
         return None;
     }
     let number = |bytes: &[u8; 8]| f64::from_le_bytes(*bytes);

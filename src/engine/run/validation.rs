@@ -50,6 +50,11 @@ impl<'a> Validation<'a> {
         Ok(Validation { loader, documents, recorded, preferences })
     }
 
+    /// The documents, to look at.
+    pub(super) fn documents(&self) -> &Loader<'a> {
+        &self.loader
+    }
+
     /// The documents.
     pub(super) fn loader(&mut self) -> &mut Loader<'a> {
         &mut self.loader

@@ -32,6 +32,13 @@ impl References {
         self.0.get(record).map_or(0.0, |of_record| of_record[place])
     }
 
+    /// Whether every record of `loader` has some.
+    pub fn cover(&self, loader: &Loader<'_>) -> bool {
+        let is_known =
+            |record: usize| self.0.get(record).is_some_and(|one| one.iter().any(|x| !x.is_nan()));
+        loader.records().all(is_known)
+    }
+
     /// Computes those of every record of `loader` with a model that starts from `state`. `look` sees the records done after
     /// every batch, and may break off.
     ///

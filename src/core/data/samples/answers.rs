@@ -27,6 +27,15 @@ impl Loader<'_> {
         (0..).zip(&pass.samples).filter(is_new).map(|(i, _)| i).collect()
     }
 
+    /// The numbers of the records in source order, those of both answers of a pair twice.
+    pub fn records(&self) -> impl Iterator<Item = usize> {
+        let pieces = match &self.samples {
+            Samples::Pieces { pieces, .. } => pieces.as_slice(),
+            _ => &[],
+        };
+        pieces.iter().map(|piece| self.record(piece.document))
+    }
+
     /// Mean number of rows of a sample.
     pub fn rows_per_sample(&self) -> f64 {
         match &self.samples {
@@ -206,6 +215,17 @@ mod tests {
         found.sort();
         let expected = [(0, " fine"), (1, " poor"), (2, " good")];
         assert_eq!(found, expected.map(|(record, text)| (record, text.to_owned())));
+    }
+
+    #[test]
+    fn the_first_documents_are_partners_of_each_other() {
+        let mut loader = loader(&RECORDS, 64, Overlong::Error);
+        loader.keep_first(2);
+        assert_eq!(loader.records().collect::<Vec<_>>(), [0, 0, 1]);
+        let batch = loader.batch(0, 2).unwrap();
+        let mut found = texts(&batch.answers.expect("answers").mismatched);
+        found.sort();
+        assert_eq!(found, [" fine", " good"]);
     }
 
     #[test]

@@ -140,6 +140,9 @@ impl<'a> Loader<'a> {
         if let Samples::Pieces { pieces, pass } = &mut self.samples {
             pieces.retain(|piece| piece.document < documents);
             *pass = Pass::new(0, pieces, &self.options);
+            if self.options.mismatched {
+                self.partners = partners(pieces, &self.sources);
+            }
         }
     }
 

@@ -55,6 +55,8 @@ impl LoaderOptions {
             return vec![Conversation { side: None, tokens: 0..ids.len(), targets }];
         };
         both.map(|(side, tokens)| {
+            // The first conversation is the one that has muted text.
+            let muted = if tokens.start == 0 { muted } else { &[] };
             let mut targets = self.mask.of_tokens_without(tokenizer, &ids[tokens.clone()], muted);
             keep_last_answer(&mut targets);
             Conversation { side: Some(side), tokens, targets }
