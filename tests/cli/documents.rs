@@ -112,6 +112,7 @@ documents! {
     memory_and_gpu: "docs/memory-and-gpu.md",
     methods: "docs/methods.md",
     migrate: "docs/migrate.md",
+    objectives: "docs/objectives.md",
     runs: "docs/runs.md",
     tutorial: "docs/tutorial.md",
 }
@@ -316,7 +317,13 @@ impl Folder {
         for name in ["configs", "data"] {
             fs::create_dir(folder.0.path().join(name)).expect("a folder");
         }
-        for name in ["configs/emoji-state.toml", "data/emoji-qa.jsonl", "models", "Makefile"] {
+        for name in [
+            "configs/emoji-state.toml",
+            "configs/emoji-prompt.toml",
+            "data/emoji-qa.jsonl",
+            "models",
+            "Makefile",
+        ] {
             symlink(project().join(name), folder.0.path().join(name)).expect("a link");
         }
         folder
