@@ -326,9 +326,16 @@ impl Folder {
         for name in ["configs", "data"] {
             fs::create_dir(folder.0.path().join(name)).expect("a folder");
         }
-        for name in
-            ["configs/emoji-state.toml", "data/emoji-qa.jsonl", "data/suites", "models", "Makefile"]
-        {
+        for name in [
+            "configs/emoji-state.toml",
+            "configs/emoji-prompt.toml",
+            "configs/short-answers.toml",
+            "data/emoji-qa.jsonl",
+            "data/short-answers.jsonl",
+            "data/suites",
+            "models",
+            "Makefile",
+        ] {
             symlink(project().join(name), folder.0.path().join(name)).expect("a link");
         }
         folder

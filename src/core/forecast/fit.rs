@@ -201,6 +201,7 @@ fn edits(from: &Workload<'_>, to: &Workload<'_>, accumulate: u64) -> Vec<Edit> {
 mod tests {
     use crate::tensorfile::Dtype;
 
+    use super::super::memory::TeacherLoad;
     use super::*;
     use crate::arch::{Shape, Version};
 
@@ -219,6 +220,23 @@ mod tests {
             tokens: 1024,
             on_gpu: true,
             teacher: None,
+        }
+    }
+
+    #[test]
+    fn a_teacher_of_the_same_weights_takes_at_most_a_tenth() {
+        for (n_layer, n_embd) in [(12, 768), (24, 1024), (24, 2048), (32, 2560)] {
+            let shape = Shape::for_scratch(Version::V7, n_layer, n_embd, 65536);
+            for (rows, on_gpu) in [(1, false), (1, true), (16, true)] {
+                let alone = Workload { rows, on_gpu, ..workload(&shape) };
+                let total = |weights| {
+                    let teacher = Some(TeacherLoad { weights, selects: true });
+                    Workload { teacher, ..alone }.memory().total
+                };
+                let (without, with) = (alone.memory().total, total(0));
+                assert!(with > without && with <= without * 11 / 10, "{with} {without}");
+                assert!(total(1 << 30) - with == 1 << 30);
+            }
         }
     }
 

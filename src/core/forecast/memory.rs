@@ -65,7 +65,7 @@ pub struct Workload<'a> {
 /// What memory depends on where a teacher takes part.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct TeacherLoad {
-    /// Bytes of weights that lie beside those of the student; 0 where the student's own teach.
+    /// Bytes of weights that are loaded besides those of the student; 0 where the student's own teach.
     pub weights: u64,
     /// Whether the most likely tokens alone are compared one by one.
     pub selects: bool,

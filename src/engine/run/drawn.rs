@@ -1,5 +1,5 @@
 //! Documents that a teacher writes before the first step: its answers to the questions of the data, and to questions of its
-//! own. They lie in the cache as a file of documents, by everything that they depend on, and in the run directory.
+//! own. The cache keeps them as a file of documents, named by everything that they depend on; the run directory has a copy.
 
 use std::borrow::Cow;
 use std::fs;
