@@ -355,14 +355,23 @@ fn losses_are_those_of_trl() {
     let samples: Vec<Sample> = (0..24)
         .map(|i| Sample { chosen: side(1, i), rejected: side(2, i), mismatched: side(3, i) })
         .collect();
-    let dpo = |label_smoothing, loss| Objective::Dpo(Dpo { beta: 0.3, label_smoothing, loss, keep: 0.0 });
+    let dpo =
+        |label_smoothing, loss| Objective::Dpo(Dpo { beta: 0.3, label_smoothing, loss, keep: 0.0 });
     let objectives = [
         ("dpo", dpo(0.0, DpoLoss::Sigmoid)),
         ("smoothed", dpo(0.2, DpoLoss::Sigmoid)),
         ("ipo", dpo(0.0, DpoLoss::Ipo)),
         ("orpo", Objective::Orpo(Orpo { beta: 0.3, keep: 0.0 })),
         ("simpo", Objective::Simpo(Simpo::default())),
-        ("kto", Objective::Kto(Kto { beta: 0.3, desirable_weight: 1.2, undesirable_weight: 0.8, keep: 0.0 })),
+        (
+            "kto",
+            Objective::Kto(Kto {
+                beta: 0.3,
+                desirable_weight: 1.2,
+                undesirable_weight: 0.8,
+                keep: 0.0,
+            }),
+        ),
     ];
     for (name, objective) in objectives {
         let judged = objective.preference().expect("compares answers").judge(&samples);

@@ -117,8 +117,14 @@ fn formula(
 
 /// Every objective with its rows.
 fn cases() -> Vec<(Objective, Rows<'static>)> {
-    let dpo = |label_smoothing, loss| Objective::Dpo(Dpo { beta: 0.3, label_smoothing, loss, keep: 0.0 });
-    let kto = Objective::Kto(Kto { beta: 0.3, desirable_weight: 1.3, undesirable_weight: 0.8, keep: 0.0 });
+    let dpo =
+        |label_smoothing, loss| Objective::Dpo(Dpo { beta: 0.3, label_smoothing, loss, keep: 0.0 });
+    let kto = Objective::Kto(Kto {
+        beta: 0.3,
+        desirable_weight: 1.3,
+        undesirable_weight: 0.8,
+        keep: 0.0,
+    });
     vec![
         (dpo(0.0, DpoLoss::Sigmoid), PAIRS),
         (dpo(0.2, DpoLoss::Sigmoid), PAIRS),

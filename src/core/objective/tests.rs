@@ -23,14 +23,20 @@ fn samples() -> Vec<Sample> {
 
 /// Every objective over preferences, with settings that are not the defaults.
 fn objectives() -> Vec<Objective> {
-    let dpo = |label_smoothing, loss| Objective::Dpo(Dpo { beta: 0.3, label_smoothing, loss, keep: 0.0 });
+    let dpo =
+        |label_smoothing, loss| Objective::Dpo(Dpo { beta: 0.3, label_smoothing, loss, keep: 0.0 });
     vec![
         dpo(0.0, DpoLoss::Sigmoid),
         dpo(0.2, DpoLoss::Sigmoid),
         dpo(0.0, DpoLoss::Ipo),
         Objective::Orpo(Orpo { beta: 0.4, keep: 0.0 }),
         Objective::Simpo(Simpo { beta: 1.5, gamma: 0.7, keep: 0.0 }),
-        Objective::Kto(Kto { beta: 0.3, desirable_weight: 1.2, undesirable_weight: 0.8, keep: 0.0 }),
+        Objective::Kto(Kto {
+            beta: 0.3,
+            desirable_weight: 1.2,
+            undesirable_weight: 0.8,
+            keep: 0.0,
+        }),
     ]
 }
 
