@@ -325,7 +325,14 @@ impl Folder {
         for name in ["configs", "data"] {
             fs::create_dir(folder.0.path().join(name)).expect("a folder");
         }
-        for name in ["configs/emoji-state.toml", "data/emoji-qa.jsonl", "models", "Makefile"] {
+        for name in [
+            "configs/emoji-state.toml",
+            "configs/short-answers.toml",
+            "data/emoji-qa.jsonl",
+            "data/short-answers.jsonl",
+            "models",
+            "Makefile",
+        ] {
             symlink(project().join(name), folder.0.path().join(name)).expect("a link");
         }
         folder

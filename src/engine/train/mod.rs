@@ -35,7 +35,7 @@ pub use objective::{CrossEntropy, KnownWeights, Objective, RowLogProbs, Weighed}
 pub use options::{Chunks, FitOptions, LossOptions, StepOptions};
 pub use part::Direction;
 pub use pass::{Pass, StepModel};
-pub use preferences::{Preferences, References, mean_preference_loss};
+pub use preferences::{LossAndRewards, Preferences, References, mean_preference_loss};
 pub use statetune_core::records::{LossScaler, NonFiniteValue, Position, StepRecord};
 pub use step::{StepOutcome, Trainer};
 pub use trace::{Reading, trace};
