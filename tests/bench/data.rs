@@ -96,6 +96,7 @@ fn prepare_chat(c: &mut Criterion) {
                 tokenizer: &tokenizer,
                 form: RecordForm::new(&template),
                 mask: &mask,
+                answers: statetune_core::data::Answers::Imitated,
                 on_bad_line: OnBadLine::Error,
                 end_of_doc: true,
                 val_seed: 42,

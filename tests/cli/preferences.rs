@@ -149,7 +149,7 @@ fn two_devices_write_the_bits_of_one() {
         let one = case.only_run();
         let several = [&small[..], &["--set", "hardware.devices=2"]].concat();
         run(&case, &several).is_done_with_warnings();
-        let other = new_run(&case, &[one.clone()]);
+        let other = new_run(&case, std::slice::from_ref(&one));
         same_numbers(&case, &one, &other, "epoch-0001");
         for file in ["reference.bin", "val_losses.jsonl"] {
             let [one, other] = [&one, &other].map(|run| fs::read(case.path(run.join(file))));
@@ -198,7 +198,7 @@ fn the_reference_of_a_warm_start_is_that_of_its_values() {
     let first = case.only_run();
     let from = first.to_string_lossy().into_owned();
     run(&case, &["--from", &from]).is_done();
-    let warm = new_run(&case, &[first.clone()]);
+    let warm = new_run(&case, std::slice::from_ref(&first));
     let reference = |run: &Path| fs::read(case.path(run.join("reference.bin"))).expect("a file");
     assert_ne!(reference(&first), reference(&warm));
     let whole = reference(&warm);
@@ -264,7 +264,7 @@ fn sft_is_the_run_without_a_table() {
         let output = case.statetune(&["run", "sft.toml", "--needed"]);
         assert!(output.stdout.contains("has the same settings and inputs"), "{output:?}");
         case.statetune(&["run", "sft.toml"]).is_done();
-        let other = new_run(&case, &[plain.clone()]);
+        let other = new_run(&case, std::slice::from_ref(&plain));
         same_numbers(&case, &plain, &other, "epoch-0001");
         fs::remove_dir_all(case.path(other)).expect("removed");
     }
@@ -401,8 +401,7 @@ fn accuracy(case: &Case, settings: &[&str]) -> f64 {
     let arguments = [&["run", &config, "--runs-dir", "runs"][..], settings].concat();
     case.statetune(&arguments).is_done();
     let events = case.lines(new_run(case, &before).join("events.jsonl"));
-    let evals = events.iter().filter(|line| line["event"] == "eval");
-    let last = evals.last().expect("an evaluation");
+    let last = events.iter().rfind(|line| line["event"] == "eval").expect("an evaluation");
     last["rewards"]["accuracy"].as_f64().expect("an accuracy")
 }
 

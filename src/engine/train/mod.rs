@@ -43,7 +43,7 @@ pub use objective::{CrossEntropy, Distillation, KnownWeights, Objective, RowLogP
 pub use options::{Chunks, FitOptions, LossOptions, StepOptions};
 pub use part::Direction;
 pub use pass::{Pass, StepModel};
-pub use preferences::{Preferences, References, mean_preference_loss};
+pub use preferences::{LossAndRewards, Preferences, References, mean_preference_loss};
 pub use statetune_core::records::{LossScaler, NonFiniteValue, Position, StepRecord};
 pub use step::{StepOutcome, Trainer};
 pub use step_work::THIS_STEP;

@@ -226,6 +226,9 @@ fn log_probs(
     Ok(RowLogProbs { rows: of(batch)?, mismatched: mismatched.unwrap_or_default() })
 }
 
+/// A mean loss in nats, and how the answers are judged.
+pub type LossAndRewards = (f64, Option<Rewards>);
+
 /// The loss of every record of `loader` and how their answers are judged, for a model that starts from `state`, in nats;
 /// `None` without records.
 ///
@@ -242,7 +245,7 @@ pub fn mean_preference_loss(
     options: LossOptions,
     documents: &mut DocumentSums,
     look: &mut dyn FnMut(u64) -> ControlFlow<()>,
-) -> Result<ControlFlow<(), Option<(f64, Option<Rewards>)>>, TrainError> {
+) -> Result<ControlFlow<(), Option<LossAndRewards>>, TrainError> {
     let (mut samples, mut of_samples) = (Vec::new(), Vec::new());
     let all = loader.samples_per_pass();
     let mut first = 0;
