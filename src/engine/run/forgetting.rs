@@ -181,11 +181,11 @@ impl Forgetting<'_> {
     pub(super) fn restore(&mut self, job: &Job<'_>, steps: u64) {
         let text = fs::read_to_string(job.run.join(EventLine::FILE)).unwrap_or_default();
         let events = text.lines().filter_map(|line| serde_json::from_str::<EventLine>(line).ok());
-        let measured = events.filter_map(|line| match line.event {
+        let mut measured = events.filter_map(|line| match line.event {
             Event::Forgetting { steps: at, kl } if at == steps => Some(kl),
             _ => None,
         });
-        if let Some(kl) = measured.last() {
+        if let Some(kl) = measured.next_back() {
             self.judge(job, kl);
         }
     }
