@@ -180,7 +180,7 @@ fn steps_use_the_predicted_memory() {
             .args(["--exact", "memory::child", "--ignored", "--nocapture"])
             .env(CASE, number.to_string())
             .env("OMP_NUM_THREADS", "1")
-            // One heap, as the program has it, which asks for it before it has threads; a test runs in a thread.
+            // One heap, as the main thread of the program has it. A test runs in a thread, whose heap has gaps.
             .env("MALLOC_ARENA_MAX", "1")
             .output()
             .expect("a child process");
