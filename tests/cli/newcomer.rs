@@ -243,7 +243,7 @@ fn a_run_and_an_address_are_no_experiment() {
             helps.iter().for_each(|help| says(&output, help));
         }
     }
-    // What an earlier version left when it was killed is no hindrance.
+    // What an earlier version left when it was killed changes nothing.
     case.write("runs/2999-01-01-tiny-left/experiment.toml", case.read(STATE));
     let again = ["run", STATE, "--set", "train.epoch_count=1", "--resume", "auto"];
     case.statetune(&again).is_done();
