@@ -10,7 +10,8 @@ fn a_missing_file() {
         "\
 error[ST1101]: cannot read the experiment file `nowhere.toml`
   |
-  = note: No such file or directory (os error 2)",
+  = note: No such file or directory (os error 2)
+  = help: experiment files here: `full.toml`, `state.toml`",
     );
 }
 

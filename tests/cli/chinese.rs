@@ -8,7 +8,8 @@ use crate::experiments::{case, compare, corpus, shown};
 const NO_FILE: &str = "\
 错误[ST1101]: 无法读取实验文件 `nowhere.toml`
   |
-  = 说明: 没有这个文件或目录 (os error 2)";
+  = 说明: 没有这个文件或目录 (os error 2)
+  = 建议: 此处的实验文件：`full.toml`、`state.toml`";
 
 #[test]
 fn the_language_is_that_of_the_flag_then_of_the_environment() {
