@@ -109,7 +109,7 @@ fn states_stand_where_programs_look_for_them() {
         };
         let beside = format!(
             "{product}\nstate    merged-state.pth has the initial state, merged.pth has the unchanged weights of the base \
-             model; for a program: statetune mount merged-state.pth --model merged.pth --tokenizer CASE/vocab.txt \
+             model; for a program: statetune mount merged-state.pth --model merged.pth --tokenizer vocab.txt \
              --for rwkv-pip"
         );
         let said = if version == Version::V7 { &beside } else { product };

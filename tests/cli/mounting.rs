@@ -51,7 +51,7 @@ fn an_adapter_beside_the_state_is_merged_first() {
         let case = run(&format!("type = \"lora\"\nrank = 4\nstate = true{quant}"));
         let refused = mount(&case, &[]);
         let merge = format!("statetune merge latest{flag} --states beside --out merged.pth");
-        let then = "statetune mount merged-state.pth --for rwkv-pip --model merged.pth --tokenizer CASE/vocab.txt";
+        let then = "statetune mount merged-state.pth --for rwkv-pip --model merged.pth --tokenizer vocab.txt";
         let message = format!(
             "\
 error[ST8010]: `latest` trained an adapter together with its state
@@ -144,7 +144,7 @@ fn a_proof_that_proves_nothing_says_so() {
     let case = run("type = \"state\"");
     let said = mount(&case, &[]).stdout;
     let proof = said.lines().find(|line| line.starts_with("proof")).expect("a proof");
-    assert!(proof.starts_with("proof  with CASE/base.pth, at each of "), "{proof}");
+    assert!(proof.starts_with("proof  with base.pth, at each of "), "{proof}");
 
     let shape = *Weights::load(&case.path("base.pth")).expect("the model").shape();
     let file = case.path(case.only_run().join("export/rwkv-1.pth"));

@@ -115,7 +115,7 @@ impl Script {
         for &(flag, key, _) in SAME {
             match self.take(key) {
                 Some(Value::Bool(yes)) => self.flag(flag, if yes { "1" } else { "0" }),
-                Some(word) if word == "auto" => {
+                Some(word) if key == "schedule.lr_init" && word == "auto" => {
                     let why = "RWKV-PEFT needs a number: `statetune plan --rates` finds it";
                     self.remark(key, &word, why);
                 }
