@@ -341,8 +341,7 @@ fn there_and_back(case: &Case, file: &str) -> String {
             (value, other) => other == Some(value),
         };
         // Another objective is named as a whole.
-        let is_of_objective =
-            key.starts_with("objective.") && comments.contains("objective.type");
+        let is_of_objective = key.starts_with("objective.") && comments.contains("objective.type");
         let is_named =
             comments.contains(key.as_str()) || elsewhere.contains(&&*key) || is_of_objective;
         assert!(same || is_named, "{file}: {key} = {value}, and {:?}\n{script}", back.get(&key));

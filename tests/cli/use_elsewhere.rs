@@ -151,7 +151,10 @@ error[ST0206]: `a.st` would overwrite itself
     );
     refuses(
         &["st", "--dtype", "bf16", "--out", "b.st"],
-        "error[ST0207]: a `.st` is always fp16: web-rwkv reads nothing else",
+        "\
+error[ST0207]: a `.st` is always fp16: web-rwkv reads nothing else
+  |
+  = help: remove `--dtype`",
     );
     case.write("text.pth", "no model");
     let output = case.statetune(&["export", "text.pth", "--to", "st"]);
