@@ -299,6 +299,39 @@ error[ST3118]: line 1 of `data.jsonl` is not a preference pair
     }
 }
 
+/// General text consists of documents, whatever the records of the data are; the penalty changes what is learned, on any number
+/// of devices.
+#[test]
+fn what_is_forgotten_is_measured_beside_preferences() {
+    let general: String = (0..12)
+        .map(|i| json!({ "text": format!("say yes {i} and no") }).to_string() + "\n")
+        .collect();
+    let keep = ["--set", "eval.forgetting=true", "--set", "eval.general=general.jsonl"];
+    for name in ["dpo", "kto"] {
+        let case = case_of(name, &pairs()).having("general.jsonl", &*general);
+        let settings =
+            |strength| [&keep[..], &["--set", strength, "--set", "train.epoch_count=2"]].concat();
+        run(&case, &settings("objective.keep=0")).is_done_with_warnings();
+        let free = case.only_run();
+        run(&case, &settings("objective.keep=5")).is_done_with_warnings();
+        let kept = new_run(&case, std::slice::from_ref(&free));
+        let forgotten = |run: &Path| {
+            let events = case.lines(run.join("events.jsonl"));
+            let found: Vec<f64> =
+                events.iter().filter_map(|event| event["kl"].as_f64()).collect();
+            assert!(found.len() == 3 && found[0] == 0.0, "{events:?}");
+            found[2]
+        };
+        assert!(forgotten(&kept) < forgotten(&free), "{name}");
+        let before = [free, kept.clone()];
+        let several =
+            [&settings("objective.keep=5")[..], &["--set", "hardware.devices=2"]].concat();
+        run(&case, &several).is_done_with_warnings();
+        let chain = |run: &Path| fs::read(case.path(run.join("chain.bin"))).expect("a chain");
+        assert!(chain(&kept) == chain(&new_run(&case, &before)), "{name}: two devices differ");
+    }
+}
+
 #[test]
 fn commands_that_take_documents_say_so() {
     let case = case_of("dpo", &pairs());

@@ -5,8 +5,8 @@ use std::cell::RefCell;
 use std::fs;
 
 use statetune_core::data::{
-    Batch, Binidx, DataError, DataType, Dataload, Loader, LoaderOptions, Mask, Muted, Overlong,
-    PrepareSpec, Prepared, Source, Split, Tokenizer, prepare,
+    Answers, Batch, Binidx, DataError, DataType, Dataload, Loader, LoaderOptions, Mask, Muted,
+    Overlong, PrepareSpec, Prepared, RecordForm, Source, Split, Tokenizer, prepare,
 };
 use statetune_core::objective::Distill;
 use statetune_core::plan::Plan;
@@ -52,7 +52,10 @@ impl General {
         let source = Source::new(data_type, file)?;
         let prepared = prepare(&PrepareSpec {
             sources: &[source],
+            // The records of the data may have other keys.
+            form: RecordForm::new(&plan.data.template),
             mask: &Mask::All,
+            answers: Answers::Imitated,
             val_split: if keeps { MEASURED } else { 0.0 },
             repeat: 1,
             ..plan.prepare_spec(tokenizer)
@@ -72,6 +75,7 @@ impl General {
             overlong: Overlong::Split,
             mask: Mask::All,
             muted: Muted::NONE,
+            mismatched: false,
             ..plan.loader_options()
         };
         let pair = match split {
