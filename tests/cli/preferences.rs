@@ -299,7 +299,7 @@ error[ST3118]: line 1 of `data.jsonl` is not a preference pair
     }
 }
 
-/// General text consists of documents, whatever the records of the data are; the penalty changes what is learned, on any number
+/// General text consists of documents, whatever the records of the data are; the penalty keeps the model nearer to its base, on any number
 /// of devices.
 #[test]
 fn what_is_forgotten_is_measured_beside_preferences() {
@@ -317,8 +317,7 @@ fn what_is_forgotten_is_measured_beside_preferences() {
         let kept = new_run(&case, std::slice::from_ref(&free));
         let forgotten = |run: &Path| {
             let events = case.lines(run.join("events.jsonl"));
-            let found: Vec<f64> =
-                events.iter().filter_map(|event| event["kl"].as_f64()).collect();
+            let found: Vec<f64> = events.iter().filter_map(|event| event["kl"].as_f64()).collect();
             assert!(found.len() == 3 && found[0] == 0.0, "{events:?}");
             found[2]
         };
