@@ -363,9 +363,7 @@ pub fn replay(plan: &Plan, incident: &Incident, folder: &Path) -> Result<Vec<Rea
     let scaler =
         LossScaler::for_dtype(plan.train.dtype).map(|scaler| scaler.at(incident.loss_scale));
     let options = StepOptions::of_plan(plan, &shape);
-    let objective = new_objective(plan, method.as_ref(), &tokenizer)?;
     let mut trainer = Trainer::new(method.as_ref(), plan.train.adam, scaler, options);
-    trainer.objective = objective.as_ref();
     restore_values(folder, &mut trainer.adam)?;
     let batches = Incident::load_batches(folder, shape.vocab_size)?;
     let known = KnownWeights(recorded_weights(&batches));

@@ -72,11 +72,8 @@ fn step_secs(outlook: &Outlook<'_>, n_layer: i64, work: &mut Work) -> Result<f64
     let options = StepOptions::of_plan(plan, &shape);
     let objective = objective(plan, method.as_ref());
     let mut trainer = Trainer::new(method.as_ref(), train.adam, scaler, options);
-    trainer.objective = objective.as_ref();
     let preferences = plan.objective.preference().map(Preferences::new);
-    if let Some(preferences) = &preferences {
-        trainer.objective = preferences;
-    }
+    trainer.objective = preferences.as_ref().map_or(objective.as_ref(), |preferences| preferences);
     let (mean, learned) = outlook.mean_batch().unwrap_or((train.ctx_len.as_u64(), 1.0));
     // The time of a chunk is the same anywhere in a row.
     let tokens = train.chunk_ctx.map_or(mean, |chunk| mean.min(CHUNKS * chunk.as_u64()));

@@ -247,12 +247,10 @@ impl Inputs<'_> {
         let scaler = LossScaler::for_dtype(plan.train.dtype);
         let step_options = StepOptions::of_plan(plan, &self.shape);
         let mut trainer = Trainer::new(self.method, plan.train.adam, scaler, step_options);
-        (trainer.objective, trainer.devices) = (self.objective, self.devices);
         let preferences = plan.objective.preference().map(Preferences::new);
         let preferences = preferences.as_ref();
-        if let Some(preferences) = preferences {
-            trainer.objective = preferences;
-        }
+        trainer.objective = preferences.map_or(self.objective, |preferences| preferences);
+        trainer.devices = self.devices;
         self.announce(data, &trainer.adam, &options, events)?;
         let job = Job {
             plan: Cow::Borrowed(plan),

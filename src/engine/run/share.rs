@@ -257,11 +257,9 @@ pub fn follow(plan: &Plan, devices: &dyn Devices, begun: &dyn Fn()) -> Result<Ex
     let scaler = LossScaler::for_dtype(plan.train.dtype);
     let options_of_step = StepOptions::of_plan(&plan, method.model().shape());
     let mut trainer = Trainer::new(method.as_ref(), plan.train.adam, scaler, options_of_step);
-    (trainer.objective, trainer.devices) = (objective.as_ref(), devices);
+    trainer.devices = devices;
     let preferences = plan.objective.preference().map(Preferences::new);
-    if let Some(preferences) = &preferences {
-        trainer.objective = preferences;
-    }
+    trainer.objective = preferences.as_ref().map_or(objective.as_ref(), |preferences| preferences);
     trainer.keep = keep.as_ref().map(|keep| keep as &dyn Keep);
     loop {
         match take(devices)? {
