@@ -16,7 +16,7 @@ use statetune_core::arch::LOSS_PART_LEN;
 use tch::{Kind, Tensor};
 
 use super::StepOptions;
-use super::loss::{Chunk, HeadLoss, chunk_sums, chunks, sum_kind};
+use super::loss::{Chunk, HeadLoss, chunks, loss_of_chunks, sum_kind};
 use crate::kernels::{KernelError, LossGradient, cross_entropy};
 use crate::model::{Hidden, Model};
 
@@ -74,27 +74,9 @@ pub fn kl_loss(
     options: &StepOptions,
     scale: f64,
 ) -> Result<HeadLoss, KernelError> {
-    let _guard = tch::no_grad_guard();
-    let (head, kind) = (model.head(), model.kind());
-    let mut d_head = head.requires_grad().then(|| head.zeros_like().to_kind(sum_kind(kind)));
-    let d_hidden = hidden.x.empty_like();
-    let d_scores = hidden.copies.as_ref().map(|copies| copies.scores.empty_like());
-    let mut losses = Vec::new();
     let gradient = Some(LossGradient { scale, l2wrap: options.l2wrap });
-    for chunk in chunks(hidden, targets, weights, of_both(options.head_chunk)) {
-        let (loss, d) = losses_of_chunk(model, &chunk, lesson, gradient)?;
-        losses.push(loss);
-        let Chunk { first, rows, hidden, .. } = chunk;
-        let _ = d.matmul_out(&d_hidden.narrow(0, first, rows), head);
-        if let (Some(d_scores), Some(copies)) = (&d_scores, &hidden.copies) {
-            d_scores.narrow(0, first, rows).copy_(&d.gather(-1, &copies.ids, false));
-        }
-        if let Some(d_head) = &mut d_head {
-            let _ = d_head.g_add_(&d.tr().matmul(&hidden.x));
-        }
-    }
-    let d_head = d_head.map(|d| d.to_kind(kind));
-    Ok(HeadLoss { sum: chunk_sums(&losses), d_hidden, d_scores, d_head })
+    let chunks = chunks(hidden, targets, weights, of_both(options.head_chunk));
+    loss_of_chunks(model, hidden, chunks, |chunk| losses_of_chunk(model, chunk, lesson, gradient))
 }
 
 /// The loss of each position: (n) float64, in nats. Records no gradients.

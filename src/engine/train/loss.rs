@@ -43,18 +43,36 @@ pub fn head_loss(
     options: &StepOptions,
     scale: f64,
 ) -> Result<HeadLoss, KernelError> {
+    let gradient = Some(LossGradient { scale, l2wrap: options.l2wrap });
+    let chunks = chunks(hidden, targets, weights, options.head_chunk);
+    loss_of_chunks(model, hidden, chunks, |Chunk { hidden, targets, weights, .. }| {
+        let mut d = model.logits(hidden); // (rows, V), turned into its gradient
+        let losses = cross_entropy(model.op(), &mut d, targets, weights.as_ref(), gradient)?;
+        Ok((losses, d))
+    })
+}
+
+/// The loss of the `hidden` states of all `chunks` of positions and its gradients. `of_chunk` has the losses (rows) float64 of
+/// a chunk, and the gradient of its logits, (rows, V).
+///
+/// # Errors
+/// Those of `of_chunk`.
+pub(super) fn loss_of_chunks(
+    model: &Model,
+    hidden: &Hidden,
+    chunks: impl Iterator<Item = Chunk>,
+    of_chunk: impl Fn(&Chunk) -> Result<(Tensor, Tensor), KernelError>,
+) -> Result<HeadLoss, KernelError> {
     let _guard = tch::no_grad_guard();
     let (head, kind) = (model.head(), model.kind());
     let mut d_head = head.requires_grad().then(|| head.zeros_like().to_kind(sum_kind(kind)));
     let d_hidden = hidden.x.empty_like();
     let d_scores = hidden.copies.as_ref().map(|copies| copies.scores.empty_like());
     let mut losses = Vec::new();
-    let gradient = Some(LossGradient { scale, l2wrap: options.l2wrap });
-    for Chunk { first, rows, hidden, targets, weights } in
-        chunks(hidden, targets, weights, options.head_chunk)
-    {
-        let mut d = model.logits(&hidden); // (rows, V), turned into its gradient
-        losses.push(cross_entropy(model.op(), &mut d, &targets, weights.as_ref(), gradient)?);
+    for chunk in chunks {
+        let (loss, d) = of_chunk(&chunk)?;
+        losses.push(loss);
+        let Chunk { first, rows, hidden, .. } = chunk;
         let _ = d.matmul_out(&d_hidden.narrow(0, first, rows), head);
         if let (Some(d_scores), Some(copies)) = (&d_scores, &hidden.copies) {
             d_scores.narrow(0, first, rows).copy_(&d.gather(-1, &copies.ids, false));
@@ -69,7 +87,7 @@ pub fn head_loss(
 }
 
 /// The sum of the losses of all chunks.
-pub(super) fn chunk_sums(losses: &[Tensor]) -> Tensor {
+fn chunk_sums(losses: &[Tensor]) -> Tensor {
     match losses {
         [] => Tensor::from(0.0),
         losses => flat::sum(&Tensor::cat(losses, 0)),
