@@ -7,7 +7,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::preference::{Answer, Judged, Preference, Sample, log_sigmoid, sigmoid};
+use super::preference::{Answer, Judged, Preference, Sample, judge_pairs, log_sigmoid, sigmoid};
 
 /// `[objective]` with `type = "dpo"`: the chosen answer of a pair gains more over the start of the run than the rejected one.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -75,8 +75,7 @@ impl Preference for Dpo {
             false => answer.gain(),
         };
         let share = |answer: &Answer| if per_token { 1.0 / answer.tokens as f64 } else { 1.0 };
-        let judge = |sample: &Sample| {
-            let Some([chosen, rejected]) = sample.pair() else { return Judged::default() };
+        judge_pairs(samples, |chosen, rejected| {
             let (loss, slope) = self.of_difference(gain(chosen) - gain(rejected));
             Judged {
                 loss,
@@ -84,7 +83,6 @@ impl Preference for Dpo {
                 slopes: [slope * share(chosen), -slope * share(rejected)],
                 rewards: [Some(self.beta * gain(chosen)), Some(self.beta * gain(rejected))],
             }
-        };
-        samples.iter().map(judge).collect()
+        })
     }
 }

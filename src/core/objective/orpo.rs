@@ -7,7 +7,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::preference::{Answer, Judged, Preference, Sample, log_sigmoid, sigmoid};
+use super::preference::{Answer, Judged, Preference, Sample, judge_pairs, log_sigmoid, sigmoid};
 
 /// `[objective]` with `type = "orpo"`: imitates the chosen answer of a pair and raises its odds against the rejected one.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -42,8 +42,7 @@ impl Preference for Orpo {
     }
 
     fn judge(&self, samples: &[Sample]) -> Vec<Judged> {
-        let judge = |sample: &Sample| {
-            let Some([chosen, rejected]) = sample.pair() else { return Judged::default() };
+        judge_pairs(samples, |chosen, rejected| {
             let [m_chosen, m_rejected] = [chosen, rejected].map(Answer::mean);
             let ((of_chosen, by_chosen), (of_rejected, by_rejected)) =
                 (log_odds(m_chosen), log_odds(m_rejected));
@@ -58,7 +57,6 @@ impl Preference for Orpo {
                 ],
                 rewards: [Some(self.beta * m_chosen), Some(self.beta * m_rejected)],
             }
-        };
-        samples.iter().map(judge).collect()
+        })
     }
 }

@@ -73,6 +73,17 @@ pub trait Preference: Debug {
     fn judge(&self, samples: &[Sample]) -> Vec<Judged>;
 }
 
+/// The loss of each record by that of its pair; a record without one has none.
+pub(super) fn judge_pairs(
+    samples: &[Sample],
+    judge: impl Fn(&Answer, &Answer) -> Judged,
+) -> Vec<Judged> {
+    let of_record = |sample: &Sample| {
+        sample.pair().map_or_else(Judged::default, |[chosen, rejected]| judge(chosen, rejected))
+    };
+    samples.iter().map(of_record).collect()
+}
+
 /// How a step or an evaluation judges answers.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

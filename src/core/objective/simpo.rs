@@ -7,7 +7,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::preference::{Answer, Judged, Preference, Sample, log_sigmoid, sigmoid};
+use super::preference::{Answer, Judged, Preference, Sample, judge_pairs, log_sigmoid, sigmoid};
 
 /// `[objective]` with `type = "simpo"`: the tokens of the chosen answer of a pair become likelier than those of the rejected
 /// one, on average.
@@ -39,8 +39,7 @@ impl Preference for Simpo {
     }
 
     fn judge(&self, samples: &[Sample]) -> Vec<Judged> {
-        let judge = |sample: &Sample| {
-            let Some([chosen, rejected]) = sample.pair() else { return Judged::default() };
+        judge_pairs(samples, |chosen, rejected| {
             let [m_chosen, m_rejected] = [chosen, rejected].map(Answer::mean);
             let x = self.beta * (m_chosen - m_rejected) - self.gamma;
             let slope = -self.beta * sigmoid(-x);
@@ -50,7 +49,6 @@ impl Preference for Simpo {
                 slopes: [slope / chosen.tokens as f64, -slope / rejected.tokens as f64],
                 rewards: [Some(self.beta * m_chosen), Some(self.beta * m_rejected)],
             }
-        };
-        samples.iter().map(judge).collect()
+        })
     }
 }
