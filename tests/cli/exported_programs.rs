@@ -16,6 +16,11 @@ use crate::python::printed;
 const LORA: &str = "type = \"lora\"\nrank = 4";
 /// The largest difference of a log-probability in float32.
 const TOLERANCE: f64 = 1e-4;
+/// The number formats of GGUF, each with the largest difference.
+const DTYPES: [(&str, f64); 4] =
+    [("fp32", TOLERANCE), ("bf16", 0.1), ("fp16", 0.02), ("q8_0", 0.1)];
+/// Those of Transformers beside float32.
+const HALVES: [(&str, f64); 2] = [("bf16", 0.1), ("fp16", 0.02)];
 
 /// The Python of the programs: that of the variable, or that of the recipe.
 fn programs() -> PathBuf {
@@ -56,9 +61,7 @@ fn llama_computes_what_we_do() {
     for version in [Version::V6, Version::V7] {
         let case = case_of(version);
         let ours = logprobs(&case, &["--model", "base.pth"]);
-        for (dtype, tolerance) in
-            [("fp32", TOLERANCE), ("bf16", 0.1), ("fp16", 0.02), ("q8_0", 0.1)]
-        {
+        for (dtype, tolerance) in DTYPES {
             let source = ["base.pth", "--tokenizer", "vocab.txt", "--to", "gguf", "--dtype", dtype];
             export(&case, &source, &["--out", "m.gguf"]).is_done();
             let said = said(&python, &case, LLAMA, &["m.gguf"]);
@@ -66,22 +69,29 @@ fn llama_computes_what_we_do() {
             has_our_ids(&case, &said);
         }
         let case = run(version, LORA);
-        export(&case, &["latest", "--to", "gguf"], &["--out", "m.gguf"]).is_done();
-        let merged = said(&python, &case, LLAMA, &["m.gguf"]);
-        is_close(
-            &format!("{version} merged LoRA"),
-            &logprobs(&case, &["latest"]),
-            &merged,
-            TOLERANCE,
-        );
+        let ours = logprobs(&case, &["latest"]);
+        for (dtype, tolerance) in DTYPES {
+            export(&case, &["latest", "--to", "gguf", "--dtype", dtype], &["--out", "m.gguf"])
+                .is_done();
+            let merged = said(&python, &case, LLAMA, &["m.gguf"]);
+            is_close(&format!("{version} merged LoRA {dtype}"), &ours, &merged, tolerance);
+        }
 
-        let case = run(version, "type = \"state\"");
-        export(&case, &["latest", "--to", "gguf"], &["--out", "m.gguf"]).is_done();
-        let tuned = logprobs(&case, &["latest"]);
-        let started = said(&python, &case, LLAMA, &["m.gguf", "m.session"]);
-        is_close(&format!("{version} prompt cache"), &tuned, &started, TOLERANCE);
-        let plain = said(&python, &case, LLAMA, &["m.gguf"]);
-        assert!(distance(&tuned, &numbers(&plain)) > 1e-3, "the state has no effect");
+        let with_state = format!("{LORA}\nstate = true");
+        for (what, peft) in
+            [("prompt cache", "type = \"state\""), ("merged LoRA and state", &with_state)]
+        {
+            let case = run(version, peft);
+            let tuned = logprobs(&case, &["latest"]);
+            for (dtype, tolerance) in DTYPES {
+                export(&case, &["latest", "--to", "gguf", "--dtype", dtype], &["--out", "m.gguf"])
+                    .is_done();
+                let started = said(&python, &case, LLAMA, &["m.gguf", "m.session"]);
+                is_close(&format!("{version} {what} {dtype}"), &tuned, &started, tolerance);
+            }
+            let plain = said(&python, &case, LLAMA, &["m.gguf"]);
+            assert!(distance(&tuned, &numbers(&plain)) > 1e-3, "the state has no effect");
+        }
     }
 }
 
@@ -98,14 +108,22 @@ fn transformers_compute_what_we_do() {
     is_close("RWKV-7 dense", &ours, &dense, TOLERANCE);
     has_our_ids(&case, &dense);
     assert_eq!(dense["talk"], "User: Hi\n\nAssistant: Yo\n\nUser: So?\n\nAssistant:");
-    export(&case, &source, &["--out", "bf16", "--dtype", "bf16"]).is_done();
-    is_close("RWKV-7 dense bf16", &ours, &said(&python, &case, HF, &["bf16"]), 0.1);
+    for (dtype, tolerance) in HALVES {
+        export(&case, &source, &["--out", dtype, "--dtype", dtype]).is_done();
+        let said = said(&python, &case, HF, &[dtype]);
+        is_close(&format!("RWKV-7 dense {dtype}"), &ours, &said, tolerance);
+    }
 
     for peft in [LORA, "type = \"pissa\"\nrank = 4"] {
         let case = run(Version::V7, peft);
         let tuned = logprobs(&case, &["latest"]);
         export(&case, &["latest", "--to", "hf"], &["--out", "hf"]).is_done();
         is_close(&format!("merged, {peft}"), &tuned, &said(&python, &case, HF, &["hf"]), TOLERANCE);
+        for (dtype, tolerance) in HALVES {
+            export(&case, &["latest", "--to", "hf"], &["--out", dtype, "--dtype", dtype]).is_done();
+            let said = said(&python, &case, HF, &[dtype]);
+            is_close(&format!("merged {dtype}, {peft}"), &tuned, &said, tolerance);
+        }
         export(&case, &source, &["--out", "base-hf"]).is_done();
         export(&case, &["latest", "--to", "peft"], &["--out", "peft"]).is_done();
         let adapted = said(&python, &case, HF, &["base-hf", "peft"]);
