@@ -49,7 +49,7 @@ pub(super) fn facts(forecast: &Forecast, warnings: &[Diagnostic]) -> Vec<(&'stat
         let each = strategies.all.iter().map(|one| {
             let is_chosen = one.strategy == strategies.chosen;
             let chosen = if is_chosen { " (chosen)" } else { "" };
-            format!("{} {}{chosen}", one.strategy.name(), gib(one.bytes))
+            format!("{} {}{chosen}", one.strategy.name(), size(one.bytes))
         });
         fact("strategy", format!("{} each", each.collect::<Vec<_>>().join(", ")));
     }

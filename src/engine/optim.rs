@@ -50,7 +50,7 @@ pub struct Share {
     pub rank: usize,
     /// Devices.
     pub count: usize,
-    /// Whether gradients lie in slices too: those of a pass exist for the time of the pass only.
+    /// Whether gradients are sliced too: those of a pass exist for the time of the pass only.
     pub gradients: bool,
 }
 
@@ -61,10 +61,10 @@ pub struct Adam {
     parameters: Vec<Parameter>,
     /// The index of each parameter's first number in the piece.
     places: Vec<i64>,
-    /// Those of all parameters on this device; views of `m` and `v`. Empty where they lie in slices.
+    /// Those of all parameters on this device; views of `m` and `v`. Empty where they are sliced.
     moments: Vec<Moments>,
     values: Tensor,
-    /// Of all parameters; absent between passes where they lie in slices.
+    /// Of all parameters; absent between passes where they are sliced.
     gradients: RefCell<Option<Tensor>>,
     /// Running means of the gradients of what this device holds, and of their squares.
     m: Tensor,
@@ -139,7 +139,7 @@ impl Adam {
         }
         // After the values, whose former memory is free again.
         let share = share.map(|share| (share, Slices::new(n, share.count)));
-        let held = share.map_or(n, |(_, slices)| slices.len());
+        let held = share.map_or(n, |(_, slices)| slices.slice_len());
         let (m, v) = (zeros(held), zeros(held));
         let of = |p, &place| Moments { m: view(&m, p, place), v: view(&v, p, place) };
         let moments = match share {
@@ -172,7 +172,7 @@ impl Adam {
         &self.parameters
     }
 
-    /// The running means, in the order of the parameters; none where they lie in slices.
+    /// The running means, in the order of the parameters; none where they are sliced.
     pub fn moments(&self) -> &[Moments] {
         &self.moments
     }
@@ -288,7 +288,7 @@ impl Adam {
         *gradients = Some(all);
     }
 
-    /// Clears the gradients before a pass on one of several devices. Where they lie in slices, there is room for none: backward passes make
+    /// Clears the gradients before a pass on one of several devices. Where they are sliced, there is room for none: backward passes make
     /// them.
     pub fn begin_pass(&self) {
         match self.share {
@@ -297,7 +297,7 @@ impl Adam {
         }
     }
 
-    /// Frees gradients that lie in slices.
+    /// Frees sliced gradients.
     pub fn free_gradients(&self) {
         if self.share.is_some_and(|(share, _)| share.gradients) {
             for p in &self.parameters {
@@ -328,7 +328,7 @@ impl Adam {
     /// All gradients in one piece, with zeros between those of two parameters.
     ///
     /// # Panics
-    /// Between passes where they lie in slices.
+    /// Between passes where they are sliced.
     pub fn all_gradients(&self) -> Tensor {
         self.all_gradients_if_held().expect("a pass")
     }
@@ -338,7 +338,7 @@ impl Adam {
         self.gradients.borrow().as_ref().map(Tensor::shallow_clone)
     }
 
-    /// Takes the gradient of the parameter `i`, one axis, from a backward pass that made it; `None` where all gradients lie in one piece, and
+    /// Takes the gradient of the parameter `i`, one axis, from a backward pass that made it; `None` where all gradients are in one piece, and
     /// where there is none.
     pub fn take_gradient(&self, i: usize) -> Option<Tensor> {
         if self.gradients.borrow().is_some() {
@@ -517,11 +517,11 @@ mod tests {
                     let share = Share { rank, count, gradients: !has_all_gradients };
                     let mut adam = Adam::shared(parameters(), options, Some(share));
                     let of_all = if has_all_gradients { whole.held_bytes() / 3 } else { 0 };
-                    let of_slice = adam.held_bytes() - of_all + 4 * slices.len() as u64;
+                    let of_slice = adam.held_bytes() - of_all + 4 * slices.slice_len() as u64;
                     let fair = whole.held_bytes() as f64 / count as f64;
                     assert!((of_slice as f64 / fair - 1.0).abs() < 0.05, "{of_slice} of {fair}");
 
-                    let slice = Tensor::zeros([slices.len()], (Kind::Float, Device::Cpu));
+                    let slice = Tensor::zeros([slices.slice_len()], (Kind::Float, Device::Cpu));
                     for held in slices.held(rank) {
                         let from = gradients.narrow(0, held.first, held.len);
                         slice.narrow(0, held.at, held.len).copy_(&from);

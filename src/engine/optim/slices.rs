@@ -35,7 +35,7 @@ pub struct Bucket {
     pub at: i64,
 }
 
-/// Numbers of a piece that lie in one slice.
+/// Numbers of a piece that belong to one slice.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Held {
     /// Index of the first number in the piece.
@@ -56,7 +56,7 @@ impl Slices {
     }
 
     /// Numbers of a slice, those beyond the piece included.
-    pub fn len(&self) -> i64 {
+    pub fn slice_len(&self) -> i64 {
         self.buckets().last().map_or(0, |bucket| bucket.at + bucket.width)
     }
 
@@ -139,12 +139,12 @@ mod tests {
                 let mut next = 0;
                 for Held { first, len, at } in held {
                     assert_eq!(first, next, "{slices:?}");
-                    assert!(len > 0 && at + len <= slices.len());
+                    assert!(len > 0 && at + len <= slices.slice_len());
                     next += len;
                 }
                 assert_eq!(next, numbers, "{slices:?}");
                 let fair = numbers as f64 / count as f64;
-                assert!(slices.len() as f64 - fair <= 16.0 + fair / 100.0, "{slices:?}");
+                assert!(slices.slice_len() as f64 - fair <= 16.0 + fair / 100.0, "{slices:?}");
             }
         }
     }

@@ -42,7 +42,7 @@ pub(super) enum Order {
         /// Documents of the training pair that no batch contains.
         skipped: Vec<usize>,
     },
-    /// Device 0 saves the moments, which lie in slices, see [`give_moments`].
+    /// Device 0 saves the moments, which are sliced, see [`give_moments`].
     GiveMoments,
     /// Device 0 has loaded moments and deals them out, see [`take_moments`].
     TakeMoments,
@@ -164,7 +164,7 @@ pub(super) fn begin_steps(
     Ok(())
 }
 
-/// Sets the values of an optimizer, and moments that do not lie in slices, to those that device 0 sends after [`Order::Train`].
+/// Sets the values of an optimizer, and moments that are not sliced, to those that device 0 sends after [`Order::Train`].
 fn receive_values(devices: &dyn Devices, adam: &mut Adam, adam_steps: i32) -> Result<(), RunError> {
     let receive = |like: &Tensor| -> Result<Tensor, DevicesError> {
         let tensor = like.detach().to_device(Device::Cpu).contiguous().zeros_like();

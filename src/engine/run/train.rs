@@ -61,7 +61,7 @@ impl Course<'_, '_> {
         }
     }
 
-    /// Saves a checkpoint where another device is gone: a step that it leaves unfinished has changed nothing. Moments that lay on that device
+    /// Saves a checkpoint where another device is gone: a step that it leaves unfinished has changed nothing. Moments of that device
     /// are lost.
     fn save_without(&mut self, error: &RunError, trainer: &Trainer<'_>) {
         let is_complete = trainer.adam.slices().is_none();

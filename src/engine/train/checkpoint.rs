@@ -26,7 +26,7 @@ pub enum SaveError {
     Devices(DevicesError),
 }
 
-/// Writes a whole checkpoint or nothing, and points `ckpt/last` at it. Where the moments lie in slices, all devices take part, see
+/// Writes a whole checkpoint or nothing, and points `ckpt/last` at it. Where the moments are sliced, all devices take part, see
 /// [`give_moments`](super::give_moments).
 ///
 /// # Errors
@@ -58,7 +58,7 @@ pub fn save(
     saved.map_err(SaveError::Checkpoint)
 }
 
-/// Sets the trainable parameters, the optimizer and the loss scale to those of `checkpoint`. Where the moments lie in slices, the other
+/// Sets the trainable parameters, the optimizer and the loss scale to those of `checkpoint`. Where the moments are sliced, the other
 /// devices take theirs, see [`take_moments`](super::take_moments).
 ///
 /// # Errors

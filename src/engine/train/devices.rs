@@ -3,7 +3,7 @@
 //! [`Devices`] moves tensors and texts between them; [`Single`] is one device alone, [`Group`] a group of processes that meet
 //! through libtorch's TCPStore and speak Gloo. [`Place`] is what a launcher says about a process, [`Processes`] are those that
 //! the program starts itself. [`PassSum`] adds gradients in the order of passes, so that any number of devices gets
-//! the same bits; a [`Feed`] brings the gradients of a pass while the backward pass goes on.
+//! the same bits; a [`Feed`] brings the gradients of a pass while the backward pass computes.
 
 mod error;
 mod exchange_time;

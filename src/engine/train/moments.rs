@@ -1,4 +1,4 @@
-//! Moments that lie in slices on several devices: device 0 collects those of one parameter at a time when it saves them, and
+//! Sliced moments on several devices: device 0 collects those of one parameter at a time when it saves them, and
 //! deals them out when it loads them.
 
 use std::cell::RefCell;
@@ -15,7 +15,7 @@ const END: i64 = -1;
 pub(super) struct Collection<'a> {
     devices: &'a dyn Devices,
     adam: &'a Adam,
-    /// The first failure, after which nothing is asked any more.
+    /// The first failure, after which device 0 asks for nothing.
     failure: RefCell<Option<DevicesError>>,
 }
 

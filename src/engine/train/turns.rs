@@ -19,7 +19,7 @@ fn row_counts(batch: &Batch) -> [usize; 2] {
 
 impl Trainer<'_> {
     /// Forward and backward of the passes that this device takes in turn with the others. The results are those of
-    /// [`Trainer::all_passes`], to the bit, on every device; where moments lie in slices, the gradients are those of the slice.
+    /// [`Trainer::all_passes`], to the bit, on every device; where moments are sliced, the gradients are those of the slice.
     pub(super) fn passes_in_turn(
         &self,
         batches: &[Batch],

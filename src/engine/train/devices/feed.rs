@@ -1,4 +1,4 @@
-//! The gradients of a pass on their way to the other devices, while the backward pass goes on.
+//! The gradients of a pass on their way to the other devices, while the backward pass computes.
 //!
 //! Buckets are exchanged in one order on all devices, the last one first, because gradients of the last layers are complete first. A
 //! bucket is under way as soon as all of its gradients are complete, and all buckets after it are under way.
@@ -81,7 +81,7 @@ impl<'s, 'a> Feed<'s, 'a> {
         Feed { round, adam, count, buckets, missing, is_complete, rows, failure: None }
     }
 
-    /// Computes a pass. With `streams`, each gradient is complete when a backward pass has accumulated it, and goes on its way; otherwise
+    /// Computes a pass. With `streams`, each gradient is complete when a backward pass has accumulated it, and is sent; otherwise
     /// all are complete at the end.
     ///
     /// # Errors

@@ -272,7 +272,7 @@ impl Gloo {
     }
 }
 
-/// An exchange under way. One that is dropped goes on.
+/// An exchange under way. Dropping this does not end the exchange.
 pub(super) struct Pending(ptr::NonNull<CPending>);
 
 impl Pending {

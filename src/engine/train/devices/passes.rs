@@ -27,7 +27,7 @@ impl<'a> PassSum<'a> {
     /// An empty sum of gradients of as many numbers as `slices` have.
     pub fn new(devices: &'a dyn Devices, slices: Slices) -> PassSum<'a> {
         // Gradients are accumulated from zeros too: adding the first of them to zeros changes no bit.
-        let slice = Tensor::zeros([slices.len()], (Kind::Float, Device::Cpu));
+        let slice = Tensor::zeros([slices.slice_len()], (Kind::Float, Device::Cpu));
         PassSum { devices, slices, slice }
     }
 
@@ -332,7 +332,7 @@ mod tests {
         let piece = (Tensor::arange(n, (Kind::Double, Device::Cpu)) * 0.37).sin();
         let piece = piece.to_kind(Kind::Float);
         let slices = Slices::new(n, devices.count());
-        let slice = Tensor::zeros([slices.len()], (Kind::Float, Device::Cpu));
+        let slice = Tensor::zeros([slices.slice_len()], (Kind::Float, Device::Cpu));
         for held in slices.held(devices.rank) {
             slice.narrow(0, held.at, held.len).copy_(&piece.narrow(0, held.first, held.len));
         }
