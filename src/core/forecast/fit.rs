@@ -204,6 +204,7 @@ mod tests {
     use super::super::memory::TeacherLoad;
     use super::*;
     use crate::arch::{Shape, Version};
+    use crate::plan::Sharing;
 
     fn workload(shape: &Shape) -> Workload<'_> {
         Workload {
@@ -220,6 +221,8 @@ mod tests {
             tokens: 1024,
             on_gpu: true,
             teacher: None,
+            devices: 1,
+            sharing: Sharing::Ddp,
         }
     }
 

@@ -16,7 +16,7 @@ use crate::arch::{
 };
 use crate::diagnostic::{Text, msg};
 use crate::peft::{StatePart, StateSpec, TuningSpec, is_adapter_tensor};
-use crate::plan::{AdamOptions, PeftPlan, Plan};
+use crate::plan::{AdamOptions, PeftPlan, Plan, Sharing};
 use crate::quant::{self, Format};
 use crate::tensorfile::{Dtype, TensorFile};
 
@@ -60,6 +60,10 @@ pub struct Workload<'a> {
     pub on_gpu: bool,
     /// Who teaches; absent for other objectives.
     pub teacher: Option<TeacherLoad>,
+    /// Devices that share a step.
+    pub devices: u64,
+    /// What each of several devices keeps of moments and gradients.
+    pub sharing: Sharing,
 }
 
 /// What memory depends on where a teacher takes part.
@@ -165,6 +169,8 @@ impl<'a> Workload<'a> {
             tokens,
             on_gpu: train.device.is_gpu(),
             teacher: TeacherLoad::of_plan(plan, shape),
+            devices: train.devices.count(),
+            sharing: plan.sharing(shape),
         }
         .of_samples(plan.objective.rows_per_sample())
     }
@@ -322,10 +328,22 @@ impl Workload<'_> {
         let states = || self.trained_states().map_or(0, |all| all.trainable_parameters(self.shape));
         let numbers =
             self.recipe.map_or_else(states, |recipe| recipe.trainable_parameters(self.shape));
-        4 * (1 + 1 + AdamOptions::MOMENTS) * numbers
+        4 * (numbers + self.of_optimizer(numbers))
             + 4 * self.recipe.and_then(|recipe| recipe.adapter.as_ref()).map_or(0, |adapter| {
                 self.adapter_numbers() - adapter.trainable_parameters(self.shape)
             })
+    }
+
+    /// Gradients and moments of `numbers` trainable parameters that a device keeps. Several devices add up the gradients of the passes in
+    /// slices.
+    fn of_optimizer(&self, numbers: u64) -> u64 {
+        let slice = numbers.div_ceil(self.devices);
+        match self.sharing {
+            _ if self.devices == 1 => (1 + AdamOptions::MOMENTS) * numbers,
+            Sharing::Ddp => (1 + AdamOptions::MOMENTS) * numbers + slice,
+            Sharing::Zero1 => numbers + (1 + AdamOptions::MOMENTS) * slice,
+            Sharing::Zero2 => (1 + AdamOptions::MOMENTS) * slice,
+        }
     }
 
     /// What is kept of the forward pass: everything that autograd keeps, or with `grad_cp` the input of every block,

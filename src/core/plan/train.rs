@@ -3,11 +3,14 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::device::{Compute, Device};
 use super::rates::{FAR, usual_rate};
 use super::{LrCurve, Samples, Steps, Tokens};
 use crate::arch::Op;
-use crate::config::{Config, EpochSteps, Optimizer, Precision};
+use crate::config::{Config, EpochSteps, Optimizer, Precision, Strategy};
 use crate::lr_curve::{LrInit, LrSchedule};
 use crate::tensorfile::Dtype;
 
@@ -69,6 +72,8 @@ pub struct DevicesPlan {
     pub per_machine: u32,
     /// Machines.
     pub num_nodes: u32,
+    /// What each of them keeps.
+    pub strategy: Strategy,
     /// How long the devices wait for each other at the start.
     pub timeout: Duration,
 }
@@ -77,6 +82,45 @@ impl DevicesPlan {
     /// On all machines.
     pub fn count(&self) -> u64 {
         u64::from(self.per_machine) * u64::from(self.num_nodes)
+    }
+
+    /// What each device keeps where `numbers` parameters train.
+    pub fn sharing(&self, numbers: u64) -> Sharing {
+        match self.strategy {
+            Strategy::Auto if numbers < MANY => Sharing::Ddp,
+            Strategy::Auto | Strategy::Zero1 => Sharing::Zero1,
+            Strategy::Ddp => Sharing::Ddp,
+            Strategy::Zero2 => Sharing::Zero2,
+        }
+    }
+}
+
+/// Trainable parameters from which on `hardware.strategy = "auto"` slices their moments, which take 128 MB then.
+const MANY: u64 = 16_000_000;
+
+/// What each of several devices keeps of moments and gradients.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Sharing {
+    /// All of both.
+    Ddp,
+    /// A slice of the moments.
+    Zero1,
+    /// A slice of both; all gradients of a pass exist while that pass is computed and exchanged.
+    Zero2,
+}
+
+impl Sharing {
+    /// All values.
+    pub const ALL: [Sharing; 3] = [Sharing::Ddp, Sharing::Zero1, Sharing::Zero2];
+
+    /// Its name in `hardware.strategy`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Sharing::Ddp => "ddp",
+            Sharing::Zero1 => "zero1",
+            Sharing::Zero2 => "zero2",
+        }
     }
 }
 
@@ -196,6 +240,7 @@ impl TrainPlan {
             devices: DevicesPlan {
                 per_machine: config.hardware.devices,
                 num_nodes: config.hardware.num_nodes,
+                strategy: config.hardware.strategy,
                 timeout: Duration::from_secs(config.hardware.rdzv_timeout_secs),
             },
             threads: config.hardware.threads,

@@ -85,6 +85,7 @@ pub fn run(
     let lock = Lock {
         values: begin.values()?,
         devices: devices_in_lock(devices),
+        strategy: (!devices.is_single()).then(|| plan.sharing(&shape).name().to_owned()),
         ..lock(plan, &tokenizer, &shape, &data)?
     };
     mapped.check(None)?; // what was loaded is what was hashed
@@ -246,11 +247,11 @@ impl Inputs<'_> {
         let options = fit_options(plan, data.train.samples_per_pass());
         let scaler = LossScaler::for_dtype(plan.train.dtype);
         let step_options = StepOptions::of_plan(plan, &self.shape);
-        let mut trainer = Trainer::new(self.method, plan.train.adam, scaler, step_options);
+        let on = (self.devices, plan.sharing(&self.shape));
+        let mut trainer = Trainer::shared(self.method, plan.train.adam, scaler, step_options, on);
         let preferences = plan.objective.preference().map(Preferences::new);
         let preferences = preferences.as_ref();
         trainer.objective = preferences.map_or(self.objective, |preferences| preferences);
-        trainer.devices = self.devices;
         self.announce(data, &trainer.adam, &options, events)?;
         let job = Job {
             plan: Cow::Borrowed(plan),

@@ -16,6 +16,7 @@ mod keep;
 mod kl;
 mod loss;
 mod mean_loss;
+mod moments;
 mod objective;
 mod options;
 mod part;
@@ -25,10 +26,11 @@ mod step;
 mod step_work;
 mod teacher;
 mod trace;
+mod turns;
 
 pub use batch::BatchTensors;
 pub use checkpoint::{
-    digest_values, restore, restore_values, save as save_checkpoint, write_values,
+    SaveError, digest_values, restore, restore_values, save as save_checkpoint, write_values,
 };
 pub use devices::{
     Devices, DevicesError, Group, Launcher, PassSum, Place, Processes, Single, exchange_time,
@@ -39,6 +41,7 @@ pub use keep::Keep;
 pub use kl::{Divergence, Lesson, kl_loss, kl_losses};
 pub use loss::{HeadLoss, head_loss};
 pub use mean_loss::{DocumentSums, Subject, batch_loss, mean_loss};
+pub use moments::{give_moments, take_moments};
 pub use objective::{CrossEntropy, Distillation, KnownWeights, Objective, RowLogProbs, Weighed};
 pub use options::{Chunks, FitOptions, LossOptions, StepOptions};
 pub use part::Direction;

@@ -225,6 +225,8 @@ pub struct Hardware {
     /// Results are the same for any number.
     #[schemars(range(min = 1, max = 1024), extend("x-unit" = "devices"))]
     pub devices: u32,
+    /// What each of several devices keeps of the optimizer. Results are the same for any value.
+    pub strategy: Strategy,
     /// Machines of the run. More than 1 requires a launcher such as torchrun.
     #[schemars(range(min = 1, max = 1024), extend("x-unit" = "machines"))]
     pub num_nodes: u32,
@@ -242,11 +244,28 @@ impl Default for Hardware {
         Self {
             accelerator: Accelerator::Auto,
             devices: 1,
+            strategy: Strategy::Auto,
             num_nodes: 1,
             rdzv_timeout_secs: 60,
             threads: None,
         }
     }
+}
+
+/// What each of several devices keeps of the optimizer.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Strategy {
+    /// `ddp` below 16 million trainable parameters, otherwise `zero1`.
+    #[default]
+    Auto,
+    /// Each device keeps all moments and gradients. A device that is lost costs nothing.
+    Ddp,
+    /// Each device keeps its share of the moments and updates its share of the parameters. A device that is lost costs the steps since the last checkpoint.
+    Zero1,
+    /// `zero1`, and between the passes of a step each device keeps its share of the gradients only.
+    Zero2,
 }
 
 /// The device that holds the model and computes.
