@@ -42,7 +42,7 @@ pub struct StepOutcome {
 }
 
 /// The loss of each micro-batch with target tokens.
-type Losses = Vec<(usize, Tensor)>;
+pub(super) type Losses = Vec<(usize, Tensor)>;
 
 /// The rows of a micro-batch, and its mismatched rows that have targets.
 fn row_counts(batch: &Batch) -> [usize; 2] {
@@ -65,8 +65,19 @@ pub struct Trainer<'a> {
     pub objective: &'a dyn Objective,
     /// A penalty on what changes elsewhere, if any.
     pub keep: Option<&'a dyn Keep>,
-    /// The devices that share a step, in passes.
+    /// The devices that share a step.
     pub devices: &'a dyn Devices,
+    /// What of a step they take in turn.
+    pub split: Split,
+}
+
+/// What of a step several devices take in turn.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Split {
+    /// Passes.
+    Passes,
+    /// The chunks of each pass: see [`StepOptions::chunks`]. For objectives without a teacher, and for models without `head_qk`.
+    Chunks,
 }
 
 impl<'a> Trainer<'a> {
@@ -79,7 +90,8 @@ impl<'a> Trainer<'a> {
     ) -> Trainer<'a> {
         let adam = Adam::new(method.parameters(), adam);
         let objective = &CrossEntropy;
-        Trainer { method, adam, scaler, options, objective, keep: None, devices: &Single }
+        let (keep, devices, split) = (None, &Single, Split::Passes);
+        Trainer { method, adam, scaler, options, objective, keep, devices, split }
     }
 
     /// Forward and backward over the micro-batches of one step, then one optimizer step.
@@ -110,6 +122,7 @@ impl<'a> Trainer<'a> {
         self.adam.zero_gradients();
         let losses = match self.devices.is_single() {
             true => self.all_passes(batches, step, &weighed)?,
+            false if self.split == Split::Chunks => self.chunks_in_turn(batches, step, &weighed)?,
             false => self.passes_in_turn(batches, step, &weighed)?,
         };
         if let Some(keep) = self.keep {
@@ -263,7 +276,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// Calls `work` with the pass of the micro-batch `i`.
-    fn pass<T>(
+    pub(super) fn pass<T>(
         &self,
         batches: &[Batch],
         i: usize,
