@@ -162,22 +162,20 @@ fn long_samples_in_chunks_on_several_devices_have_the_bits_of_one() {
 
 /// A run of many steps on some devices, that has begun its steps.
 pub(crate) fn long_run(case: &Case, devices: usize) -> (Child, PathBuf) {
+    long_run_with(case, devices, &[])
+}
+
+pub(crate) fn long_run_with(case: &Case, devices: usize, more: &[&str]) -> (Child, PathBuf) {
     let count = format!("hardware.devices={devices}");
-    let child = spawn(
-        case,
-        &[
-            "run",
-            STATE,
-            "--set",
-            &count,
-            "--set",
-            "train.epoch_count=5000",
-            "--set",
-            "train.accumulate_grad_batches=3",
-            "--set",
-            "checkpoint.epoch_save=2",
-        ],
-    );
+    let always = [
+        &count,
+        "train.epoch_count=5000",
+        "train.accumulate_grad_batches=3",
+        "checkpoint.epoch_save=2",
+    ];
+    let settings = always.iter().chain(more).flat_map(|one| ["--set", *one]);
+    let arguments: Vec<&str> = ["run", STATE].into_iter().chain(settings).collect();
+    let child = spawn(case, &arguments);
     wait_until(|| !case.runs().is_empty());
     let run = case.only_run();
     wait_until(|| {

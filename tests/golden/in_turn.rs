@@ -124,9 +124,9 @@ impl Trains {
         tch::no_grad(|| {
             for parameter in method.parameters() {
                 let numbers = parameter.tensor.numel() as i64;
-                let wave = (Tensor::arange(numbers, (Kind::Float, parameter.tensor.device())) * 0.7)
-                    .sin()
-                    * 0.1;
+                let wave =
+                    (Tensor::arange(numbers, (Kind::Float, parameter.tensor.device())) * 0.7).sin()
+                        * 0.1;
                 let _ = parameter.tensor.shallow_clone().g_add_(&wave.view_as(&parameter.tensor));
             }
         });

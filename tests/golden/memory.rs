@@ -85,6 +85,7 @@ impl Case {
             dtype: dtype_of(self.kind),
             grad_cp: self.grad_cp,
             chunk_ctx: self.chunk_ctx.map(i64::unsigned_abs),
+            chunk_devices: None,
             head_chunk: HEAD_CHUNK.unsigned_abs(),
             rows: BATCH[0].unsigned_abs(),
             rows_per_sample: 1,

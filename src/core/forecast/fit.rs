@@ -214,6 +214,7 @@ mod tests {
             dtype: Dtype::BF16,
             grad_cp: false,
             chunk_ctx: None,
+            chunk_devices: None,
             head_chunk: 256,
             rows: 16,
             rows_per_sample: 1,

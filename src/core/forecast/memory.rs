@@ -48,6 +48,8 @@ pub struct Workload<'a> {
     pub grad_cp: bool,
     /// Tokens of a row that are computed at a time; absent: all.
     pub chunk_ctx: Option<u64>,
+    /// Devices that take the chunks of a row in turn; absent: each device computes whole rows.
+    pub chunk_devices: Option<u64>,
     /// Positions whose logits exist at a time.
     pub head_chunk: u64,
     /// Rows of a batch.
@@ -159,6 +161,7 @@ impl<'a> Workload<'a> {
             dtype: train.dtype,
             grad_cp: train.grad_cp,
             chunk_ctx: train.chunk_ctx.map(|tokens| tokens.as_u64()),
+            chunk_devices: train.devices.of_chunks(),
             head_chunk: train.head_chunk.as_u64(),
             rows: train.micro_bsz.as_u64(),
             rows_per_sample: 1,
@@ -239,11 +242,19 @@ impl Workload<'_> {
         let numbers =
             4 * self.shape.state_numbers() + 2 * self.elt() * self.shape.n_embd.unsigned_abs();
         let bytes = self.rows * self.shape.n_layer.unsigned_abs() * numbers;
-        let kept_every = kept_every(count, bytes, self.boundary_room());
-        Some(Boundaries { chunks, kept_every, kept: most_kept(count, kept_every), bytes })
+        let (kept_every, kept) = match self.chunk_devices {
+            // A state comes from another device, which cannot be asked again.
+            Some(devices) => (1, chunks.div_ceil(devices)),
+            None => {
+                let every = kept_every(count, bytes, self.boundary_room());
+                (every, most_kept(count, every))
+            }
+        };
+        Some(Boundaries { chunks, kept_every, kept, bytes })
     }
 
-    /// Bytes of the states between the chunks; the states of the chunk in progress and their gradients are three more.
+    /// Bytes of the states between the chunks; the states of the chunk in progress and their gradients are three more, of which
+    /// those on their way to another device are a part.
     fn boundary_bytes(&self) -> u64 {
         let tokens = self.rows * self.tokens * TOKEN_BYTES;
         self.boundaries().map_or(0, |one| (one.kept + 3) * one.bytes + tokens)
@@ -322,7 +333,9 @@ impl Workload<'_> {
         let states = || self.trained_states().map_or(0, |all| all.trainable_parameters(self.shape));
         let numbers =
             self.recipe.map_or_else(states, |recipe| recipe.trainable_parameters(self.shape));
-        4 * (1 + 1 + AdamOptions::MOMENTS) * numbers
+        // Gradients go from device to device with the chunks: their sum, and one on its way.
+        let on_the_way = if self.chunk_devices.is_some() { 2 } else { 0 };
+        4 * (1 + 1 + AdamOptions::MOMENTS + on_the_way) * numbers
             + 4 * self.recipe.and_then(|recipe| recipe.adapter.as_ref()).map_or(0, |adapter| {
                 self.adapter_numbers() - adapter.trainable_parameters(self.shape)
             })

@@ -106,9 +106,12 @@ pub struct Settings {
     pub op: String,
     /// The device with its number of threads.
     pub device: String,
-    /// Devices that share the passes of a step; absent for one.
+    /// Devices that share a step; absent for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub devices: Option<u64>,
+    /// Whether they take the chunks of a sample in turn, not the passes of a step.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_chunks: bool,
     /// The version of libtorch.
     pub libtorch: String,
 }

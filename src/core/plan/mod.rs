@@ -2,6 +2,7 @@
 
 mod base_template;
 mod chunks;
+mod context;
 mod data;
 mod device;
 mod distill;
@@ -161,6 +162,7 @@ pub fn resolve(
     rates::check(&mut faults);
     rates::check_warmup(&mut faults);
     chunks::check(&mut faults);
+    context::check(&mut faults);
     objective::check(&mut faults);
     let sources = sources::sources(&mut faults, purpose);
     let data = data::resolve(&mut faults, sources, runs_dir.join(CACHE));

@@ -7,7 +7,7 @@ use super::device::{Compute, Device};
 use super::rates::{FAR, usual_rate};
 use super::{LrCurve, Samples, Steps, Tokens};
 use crate::arch::Op;
-use crate::config::{Config, EpochSteps, Optimizer, Precision};
+use crate::config::{Config, EpochSteps, Optimizer, Precision, Strategy};
 use crate::lr_curve::{LrInit, LrSchedule};
 use crate::tensorfile::Dtype;
 
@@ -69,6 +69,8 @@ pub struct DevicesPlan {
     pub per_machine: u32,
     /// Machines.
     pub num_nodes: u32,
+    /// What they share.
+    pub strategy: Strategy,
     /// How long the devices wait for each other at the start.
     pub timeout: Duration,
 }
@@ -77,6 +79,11 @@ impl DevicesPlan {
     /// On all machines.
     pub fn count(&self) -> u64 {
         u64::from(self.per_machine) * u64::from(self.num_nodes)
+    }
+
+    /// Devices that take the chunks of a sample in turn; absent where each computes whole samples.
+    pub fn of_chunks(&self) -> Option<u64> {
+        Some(self.count()).filter(|count| self.strategy == Strategy::Context && *count > 1)
     }
 }
 
@@ -196,6 +203,7 @@ impl TrainPlan {
             devices: DevicesPlan {
                 per_machine: config.hardware.devices,
                 num_nodes: config.hardware.num_nodes,
+                strategy: config.hardware.strategy,
                 timeout: Duration::from_secs(config.hardware.rdzv_timeout_secs),
             },
             threads: config.hardware.threads,

@@ -49,7 +49,8 @@ use crate::model::Shape;
 use crate::optim::Adam;
 use crate::peft::Method;
 use crate::train::{
-    Devices, FitOptions, Keep, LossScaler, Objective, Position, Preferences, StepOptions, Trainer,
+    Devices, FitOptions, Keep, LossScaler, Objective, Position, Preferences, Split, StepOptions,
+    Trainer,
 };
 
 /// Runs `plan` from `begin` on `devices`, of which this is device 0, and passes every event to `watch`. Refuses a plan that needs more memory than is free, unless
@@ -251,6 +252,7 @@ impl Inputs<'_> {
         let preferences = preferences.as_ref();
         trainer.objective = preferences.map_or(self.objective, |preferences| preferences);
         trainer.devices = self.devices;
+        trainer.split = Split::of_plan(plan);
         self.announce(data, &trainer.adam, &options, events)?;
         let job = Job {
             plan: Cow::Borrowed(plan),

@@ -23,7 +23,7 @@ use super::teacher::new_objective;
 use crate::RunError;
 use crate::optim::{Adam, Moments};
 use crate::train::{
-    Devices, DevicesError, Keep, Preferences, References, StepDone, StepOptions, TrainError,
+    Devices, DevicesError, Keep, Preferences, References, Split, StepDone, StepOptions, TrainError,
     Trainer, fit,
 };
 
@@ -258,6 +258,7 @@ pub fn follow(plan: &Plan, devices: &dyn Devices, begun: &dyn Fn()) -> Result<Ex
     let options_of_step = StepOptions::of_plan(&plan, method.model().shape());
     let mut trainer = Trainer::new(method.as_ref(), plan.train.adam, scaler, options_of_step);
     trainer.devices = devices;
+    trainer.split = Split::of_plan(&plan);
     let preferences = plan.objective.preference().map(Preferences::new);
     trainer.objective = preferences.as_ref().map_or(objective.as_ref(), |preferences| preferences);
     trainer.keep = keep.as_ref().map(|keep| keep as &dyn Keep);

@@ -73,13 +73,11 @@ fn losses_of_all(
     let mine: Vec<f64> = passes.iter().flat_map(|(_, rows)| rows.concat()).collect();
     let all = devices.gather(&Tensor::from_slice(&mine))?;
     // One device has the loss of a chunk, and all others zero.
-    let all = Vec::<f64>::try_from(all.sum_dim_intlist(0, false, Kind::Double));
+    let all = Vec::<f64>::try_from(all.sum_dim_intlist(&[0i64][..], false, Kind::Double));
     let mut all = all.expect("a vector of float64").into_iter();
-    let of_rows =
-        |rows: Vec<f64>, all: &mut dyn Iterator<Item = f64>| -> f64 { all.take(rows.len()).sum() };
     let of_pass = |(i, rows): (usize, Vec<Vec<f64>>)| {
-        let loss: f64 = rows.into_iter().map(|rows| of_rows(rows, &mut all)).sum();
-        (i, Tensor::from(loss))
+        let sums = rows.iter().map(|rows| all.by_ref().take(rows.len()).sum::<f64>());
+        (i, Tensor::from(sums.sum::<f64>()))
     };
     Ok(passes.into_iter().map(of_pass).collect())
 }
@@ -208,7 +206,7 @@ impl Turns<'_> {
     fn before(&self, chunks: &[Chunk], i: usize, like: &State) -> Option<Carried> {
         let before = i.checked_sub(1).filter(|_| !chunks[i].starts)?;
         let from = self.owner(&chunks[before]);
-        let state = like.map(|x| x.detach().empty_like());
+        let state = like.map(|x| Tensor::empty(x.size(), (x.kind(), x.device())));
         Some(Carried { from, state, come: Cell::new(0) })
     }
 
@@ -228,7 +226,7 @@ impl Turns<'_> {
     ) -> Result<T, TrainError> {
         let Pass { model, weights, options, scale, .. } = *self.pass;
         let weights = weights.map(|weights| weights.index_select(0, targets));
-        let mut line = Line::new((self.gradients.devices, self.work), start, carried, after);
+        let mut line = Line::new((self.gradients.devices, &mut *self.work), start, carried, after);
         model.of_chunk(*number, |model| {
             let before = carried.map_or(start, |carried| &carried.state);
             let (weights, lesson, d_after) = (weights.as_ref(), None, None);

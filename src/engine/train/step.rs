@@ -2,8 +2,10 @@
 
 use std::ops::ControlFlow::{self, Continue};
 
+use statetune_core::config::Strategy;
 use statetune_core::data::Batch;
 use statetune_core::objective::Rewards;
+use statetune_core::plan::Plan;
 use tch::{Device, Tensor};
 
 use super::batch::with_targets;
@@ -39,6 +41,16 @@ pub struct StepOutcome {
     /// The first of loss, gradients and update that was NaN or infinite; an overflow under the loss scale is no
     /// fault.
     pub fault: Option<NonFiniteValue>,
+}
+
+impl Split {
+    /// That of a plan.
+    pub fn of_plan(plan: &Plan) -> Split {
+        match plan.train.devices.strategy {
+            Strategy::Context => Split::Chunks,
+            Strategy::Auto | Strategy::Ddp => Split::Passes,
+        }
+    }
 }
 
 /// The loss of each micro-batch with target tokens.

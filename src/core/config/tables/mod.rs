@@ -23,4 +23,4 @@ pub use run::{Checkpoint, Eval, Export, ExportDtype, Guard, Log};
 pub use sample::{Probe, Sample};
 pub use sweep::{Sweep, SweepMode};
 pub use template::{Aliases, Roles, Template, TemplateName, TemplateTable};
-pub use train::{Accelerator, EpochSteps, Hardware, Op, Precision, Train};
+pub use train::{Accelerator, EpochSteps, Hardware, Op, Precision, Strategy, Train};

@@ -225,6 +225,8 @@ pub struct Hardware {
     /// Results are the same for any number.
     #[schemars(range(min = 1, max = 1024), extend("x-unit" = "devices"))]
     pub devices: u32,
+    /// What several devices share. Results are the same for any value.
+    pub strategy: Strategy,
     /// Machines of the run. More than 1 requires a launcher such as torchrun.
     #[schemars(range(min = 1, max = 1024), extend("x-unit" = "machines"))]
     pub num_nodes: u32,
@@ -242,11 +244,26 @@ impl Default for Hardware {
         Self {
             accelerator: Accelerator::Auto,
             devices: 1,
+            strategy: Strategy::Auto,
             num_nodes: 1,
             rdzv_timeout_secs: 60,
             threads: None,
         }
     }
+}
+
+/// What several devices share.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Strategy {
+    /// `ddp`.
+    #[default]
+    Auto,
+    /// The devices take the passes of a step in turn.
+    Ddp,
+    /// The devices take the chunks of a sample in turn, of `train.chunk_ctx` tokens each: for samples that are longer than a device computes in good time.
+    Context,
 }
 
 /// The device that holds the model and computes.
