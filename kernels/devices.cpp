@@ -5,6 +5,8 @@
 // another number after writing its reason into `message`.
 #define USE_C10D_GLOO
 #include <c10/util/Logging.h>
+#include <torch/csrc/autograd/function_hook.h>
+#include <torch/csrc/autograd/variable.h>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
@@ -63,6 +65,20 @@ struct Group {
   void settle(size_t most) {
     for (; given.size() > most; given.pop_front()) given.front()->wait(WITHOUT_END);
   }
+};
+
+// An exchange under way.
+struct Pending {
+  c10::intrusive_ptr<c10d::Work> work;
+};
+
+// Tells of a gradient that is complete.
+struct Watch final : torch::autograd::PostAccumulateGradHook {
+  Watch(int64_t number, void (*done)(int64_t)) : number(number), done(done) {}
+  void operator()(const Tensor &) override { done(number); }
+
+  int64_t number;
+  void (*done)(int64_t);
 };
 
 struct Meeting {
@@ -129,13 +145,30 @@ extern "C" int statetune_group_open(const Meeting *meeting, int rank, int world,
 
 extern "C" void statetune_group_close(Group *group) { delete group; }
 
-// `out` (world, n): row `r` of `out` is row `rank` of the `in` (world, n) of process `r`.
-extern "C" int statetune_group_exchange(const Group *group, Tensor *out, Tensor *in, char *message, size_t message_len) {
+// Begins an exchange: `out` (world, n), row `r` of `out` becomes row `rank` of the `in` (world, n) of process `r`. The exchange keeps both
+// tensors. Processes begin their exchanges in one order.
+extern "C" int statetune_group_begin_exchange(const Group *group, Tensor *out, Tensor *in, Pending **pending,
+                                              char *message, size_t message_len) {
   return caught(message, message_len, [&] {
     c10d::AllToAllOptions options;
     options.timeout = WITHOUT_END;
     std::vector<int64_t> even;
-    group->gloo->alltoall_base(*out, *in, even, even, options)->wait();
+    *pending = new Pending{group->gloo->alltoall_base(*out, *in, even, even, options)};
+  });
+}
+
+// Waits until an exchange is over.
+extern "C" int statetune_pending_wait(const Pending *pending, char *message, size_t message_len) {
+  return caught(message, message_len, [&] { pending->work->wait(); });
+}
+
+extern "C" void statetune_pending_close(Pending *pending) { delete pending; }
+
+// Calls `done` with `number` whenever a backward pass has accumulated a gradient into `leaf`, on the thread of that pass.
+extern "C" int statetune_watch_gradient(const Tensor *leaf, int64_t number, void (*done)(int64_t), char *message,
+                                        size_t message_len) {
+  return caught(message, message_len, [&] {
+    torch::autograd::impl::set_post_acc_grad_hooks(*leaf, std::make_unique<Watch>(number, done));
   });
 }
 

@@ -51,6 +51,14 @@ pub(super) fn facts(forecast: &Forecast, warnings: &[Diagnostic]) -> Vec<(&'stat
         let devices = grouped(devices);
         fact("devices", format!("{devices} {text}{idle}; each needs the memory below"));
     }
+    if let Some(strategies) = &forecast.strategies {
+        let each = strategies.all.iter().map(|one| {
+            let is_chosen = one.strategy == strategies.chosen;
+            let chosen = if is_chosen { " (chosen)" } else { "" };
+            format!("{} {}{chosen}", one.strategy.name(), gib(one.bytes))
+        });
+        fact("strategy", format!("{} each", each.collect::<Vec<_>>().join(", ")));
+    }
     if settings.products.is_some() {
         fact("products", WIDENED_PRODUCTS.to_string());
     }

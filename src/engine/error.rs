@@ -17,7 +17,7 @@ use crate::exports::{AlgebraError, PassportError};
 use crate::kernels::KernelError;
 use crate::library_fault::LibraryFault;
 use crate::model::ModelError;
-use crate::train::{DevicesError, TrainError};
+use crate::train::{DevicesError, SaveError, TrainError};
 
 /// Why a run or another command failed.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +110,15 @@ impl RunError {
             Self::GpuFailed { message } => msg!(GPU_FAILED, message = Text::library(message)),
             Self::Within { error, .. } => error.text(),
             Self::Output(error) => error.text(),
+        }
+    }
+}
+
+impl From<SaveError> for RunError {
+    fn from(error: SaveError) -> Self {
+        match error {
+            SaveError::Checkpoint(error) => error.into(),
+            SaveError::Devices(error) => error.into(),
         }
     }
 }

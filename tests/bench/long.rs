@@ -134,7 +134,6 @@ fn run(case: &Case) {
         dtype: dtype_of(kind),
         grad_cp: case.grad_cp,
         chunk_ctx: case.chunk_ctx.map(i64::unsigned_abs),
-        chunk_devices: None,
         head_chunk: HEAD_CHUNK.unsigned_abs(),
         rows: 1,
         rows_per_sample: 1,

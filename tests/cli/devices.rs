@@ -100,7 +100,10 @@ pub fn same_bits_with(peft: &str, settings: &[&str], counts: &[usize]) {
         let several = run(&case, count, &more);
         equal(&case, &one, &several);
         let lock = case.read(several.join("lock.toml"));
-        assert!(lock.contains(&format!("\ndevices = {count}\n")), "{lock}");
+        let strategy = settings.iter().find_map(|one| one.strip_prefix("hardware.strategy="));
+        let strategy = strategy.unwrap_or("ddp"); // few parameters train
+        let expected = format!("\ndevices = {count}\nstrategy = \"{strategy}\"\n");
+        assert!(lock.contains(&expected), "{lock}");
     }
     assert!(!case.read(one.join("lock.toml")).contains("\ndevices"));
     let diff = case.statetune(&["diff", &one.to_string_lossy(), "latest"]);
@@ -124,6 +127,64 @@ fn adapters_on_several_devices_have_the_bits_of_one() {
 fn full_tuning_on_several_devices_has_the_bits_of_one() {
     same_bits("type = \"full\"", "pad", 3, 2, &[2]);
     same_bits("type = \"full\"", "pack", 1, 2, &[4]);
+}
+
+const ADAPTER: &str = "type = \"lora\"\nrank = 4\ndropout = 0.1";
+
+/// Moments and gradients in slices: a pass for each device, passes left over, blocks that are computed again, chunks.
+#[test]
+fn slices_have_the_bits_of_one_device() {
+    for (peft, settings, counts) in [
+        ("type = \"state\"", ["hardware.strategy=zero1", "train.micro_bsz=1"], &[2, 3][..]),
+        ("type = \"state\"", ["hardware.strategy=zero2", "train.chunk_ctx=16"], &[2]),
+        (ADAPTER, ["hardware.strategy=zero1", "train.chunk_ctx=16"], &[2]),
+        (ADAPTER, ["hardware.strategy=zero2", "train.grad_cp=true"], &[3]),
+        ("type = \"full\"", ["hardware.strategy=zero1", "train.grad_cp=true"], &[2]),
+        ("type = \"full\"", ["hardware.strategy=zero2", "data.dataload=pad"], &[2, 3]),
+    ] {
+        let peft = if peft.contains("state") { "state" } else { peft };
+        let settings = [&settings[..], &["train.accumulate_grad_batches=5"]].concat();
+        same_bits_with(peft, &settings, counts);
+    }
+}
+
+/// A checkpoint is that of one device: a run changes the number of devices and the strategy between its mini-epochs.
+#[test]
+fn a_run_resumes_on_any_number_of_devices_with_any_strategy() {
+    let case = constant().with(STATE, "type = \"state\"", "type = \"full\"");
+    let common = ["--set", "train.accumulate_grad_batches=3", "--set", "train.micro_bsz=1"];
+    let one = run(&case, 1, &[&common[..], &["--set", "train.epoch_count=4"]].concat());
+    let strategy = ["--set", "hardware.strategy=zero1", "--set", "train.epoch_count=1"];
+    let other = run(&case, 2, &[&common[..], &strategy].concat());
+    for (epochs, devices, strategy) in [(2, 3, "zero2"), (3, 1, "zero2"), (4, 2, "zero1")] {
+        let settings = [
+            format!("train.epoch_count={epochs}"),
+            format!("hardware.devices={devices}"),
+            format!("hardware.strategy={strategy}"),
+        ];
+        let settings = settings.iter().flat_map(|one| ["--set", one]);
+        let name = other.to_string_lossy();
+        let resume = ["resume", &name];
+        let resumed = case.statetune(&resume.into_iter().chain(settings).collect::<Vec<_>>());
+        resumed.is_done_with_warnings();
+    }
+    equal(&case, &one, &other);
+}
+
+/// A slice of the moments is lost with its device: the run resumes from the last checkpoint.
+#[test]
+fn a_killed_device_with_a_slice_costs_the_steps_since_the_checkpoint() {
+    let case = constant();
+    let (child, run) = long_run_with(&case, 2, &["--set", "hardware.strategy=zero1"]);
+    wait_until(|| !case.list(run.join("ckpt")).is_empty());
+    kill(children(child.id())[0], "-KILL");
+    let output = ended(child);
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("the process of device 1 was killed by signal 9\n"), "{stderr}");
+    assert_eq!((output.status.code(), stderr.matches("error[").count()), (Some(25), 1));
+    let last = case.read(run.join("ckpt/last"));
+    assert!(last.starts_with("epoch-"), "{last}");
+    continues_to_the_bit(&case, &run, 3);
 }
 
 /// A learning rate that a range test finds, and a step with an infinite loss that the run goes back from.
@@ -167,15 +228,19 @@ pub(crate) fn long_run(case: &Case, devices: usize) -> (Child, PathBuf) {
 
 pub(crate) fn long_run_with(case: &Case, devices: usize, more: &[&str]) -> (Child, PathBuf) {
     let count = format!("hardware.devices={devices}");
-    let always = [
+    let settings = [
+        "run",
+        STATE,
+        "--set",
         &count,
+        "--set",
         "train.epoch_count=5000",
+        "--set",
         "train.accumulate_grad_batches=3",
+        "--set",
         "checkpoint.epoch_save=2",
     ];
-    let settings = always.iter().chain(more).flat_map(|one| ["--set", *one]);
-    let arguments: Vec<&str> = ["run", STATE].into_iter().chain(settings).collect();
-    let child = spawn(case, &arguments);
+    let child = spawn(case, &[&settings[..], more].concat());
     wait_until(|| !case.runs().is_empty());
     let run = case.only_run();
     wait_until(|| {
@@ -572,5 +637,8 @@ fn processes_that_do_not_fit_into_memory_are_refused() {
     assert!(
         refused.stdout.contains("2 take the passes of a step in turn (1 pass in a step, 1 wait)")
     );
+    let strategies = ["strategy  ddp ", " each", "MiB (chosen), zero1 ", "MiB, zero2 "];
+    let is_line = |line: &str| strategies.iter().all(|part| line.contains(part));
+    assert!(refused.stdout.lines().any(is_line), "{}", refused.stdout);
     assert!(case.runs().is_empty());
 }

@@ -26,7 +26,8 @@ fn chunks_in_turn_have_the_bits_of_one_device() {
 #[test]
 fn a_killed_device_ends_a_run_of_chunks_and_costs_nothing() {
     let case = constant();
-    let (child, run) = long_run_with(&case, 3, &CHUNKS);
+    let more: Vec<&str> = CHUNKS.iter().flat_map(|one| ["--set", *one]).collect();
+    let (child, run) = long_run_with(&case, 3, &more);
     let others = children(child.id());
     kill(others[0], "-KILL");
     let output = ended(child);

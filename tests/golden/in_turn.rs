@@ -5,16 +5,17 @@ use std::sync::{Arc, Barrier, Condvar, Mutex};
 use std::thread;
 
 use statetune_core::data::Batch;
+use statetune_core::plan::Sharing;
 use statetune_engine::kernels::Op;
 use statetune_engine::model::{Model, Shape, Version, Weights};
 use statetune_engine::peft::{
     AdapterSpec, AnyMethod, Compute, Lora, Method, Parts, StateTuning, TuningSpec, WeightTuning,
 };
-use statetune_engine::train::{Devices, DevicesError, Single, Split, StepOptions};
+use statetune_engine::train::{Devices, DevicesError, Exchange, Single, StepOptions};
 use tch::{Kind, Tensor};
 
 use super::chunk_ctx::{ALL_KEPT, batches, in_chunks, shape};
-use super::numerics::{both_parts, trainer, weights_of};
+use super::numerics::{both_parts, trainer_on, weights_of};
 
 /// Devices that are threads of this process.
 #[derive(Clone, Debug)]
@@ -59,7 +60,7 @@ impl Devices for Threads {
         Ok(all)
     }
 
-    fn exchange(&self, _: &Tensor) -> Result<Tensor, DevicesError> {
+    fn begin_exchange(&self, _: &Tensor) -> Result<Box<dyn Exchange + '_>, DevicesError> {
         unreachable!("gradients go from device to device")
     }
 
@@ -151,8 +152,8 @@ impl Case {
             weights.iter().map(|(name, x)| (name.as_str(), x)).collect();
         let weights = Weights::from_fn(self.shape, |name, _| known[name].copy());
         let method = self.trains.method(&weights, self.kind);
-        let mut trainer = trainer(method.as_ref(), self.kind, self.options);
-        (trainer.devices, trainer.split) = (devices, Split::Chunks);
+        let on = (devices, Sharing::Context);
+        let mut trainer = trainer_on(method.as_ref(), self.kind, self.options, on);
         let outcome = trainer.step(&self.batches, 3, 0.0).expect("no device fails");
         assert!(!outcome.skipped);
         (outcome.loss, trainer.adam.gradients().iter().map(Tensor::copy).collect())

@@ -6,6 +6,7 @@ use std::{env, fs};
 
 use statetune_core::data::Batch;
 use statetune_core::forecast::{Item, Workload};
+use statetune_core::plan::Sharing;
 use statetune_engine::kernels::{Op, keep_memory};
 use statetune_engine::model::dtype_of;
 use statetune_engine::model::{Model, Shape, Version, Weights};
@@ -85,13 +86,14 @@ impl Case {
             dtype: dtype_of(self.kind),
             grad_cp: self.grad_cp,
             chunk_ctx: self.chunk_ctx.map(i64::unsigned_abs),
-            chunk_devices: None,
             head_chunk: HEAD_CHUNK.unsigned_abs(),
             rows: BATCH[0].unsigned_abs(),
             rows_per_sample: 1,
             tokens: BATCH[1].unsigned_abs(),
             on_gpu: false,
             teacher: None,
+            devices: 1,
+            sharing: Sharing::Ddp,
         }
     }
 

@@ -402,6 +402,7 @@ random_seed = 0
 [hardware]
 accelerator = "cpu"
 devices = 1
+strategy = "auto"
 num_nodes = 1
 rdzv_timeout_secs = 30
 

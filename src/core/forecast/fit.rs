@@ -204,6 +204,7 @@ mod tests {
     use super::super::memory::TeacherLoad;
     use super::*;
     use crate::arch::{Shape, Version};
+    use crate::plan::Sharing;
 
     fn workload(shape: &Shape) -> Workload<'_> {
         Workload {
@@ -214,13 +215,14 @@ mod tests {
             dtype: Dtype::BF16,
             grad_cp: false,
             chunk_ctx: None,
-            chunk_devices: None,
             head_chunk: 256,
             rows: 16,
             rows_per_sample: 1,
             tokens: 1024,
             on_gpu: true,
             teacher: None,
+            devices: 1,
+            sharing: Sharing::Ddp,
         }
     }
 

@@ -16,7 +16,7 @@ use crate::arch::{
 };
 use crate::diagnostic::{Text, msg};
 use crate::peft::{StatePart, StateSpec, TuningSpec, is_adapter_tensor};
-use crate::plan::{AdamOptions, PeftPlan, Plan};
+use crate::plan::{AdamOptions, PeftPlan, Plan, Sharing};
 use crate::quant::{self, Format};
 use crate::tensorfile::{Dtype, TensorFile};
 
@@ -48,8 +48,6 @@ pub struct Workload<'a> {
     pub grad_cp: bool,
     /// Tokens of a row that are computed at a time; absent: all.
     pub chunk_ctx: Option<u64>,
-    /// Devices that take the chunks of a row in turn; absent: each device computes whole rows.
-    pub chunk_devices: Option<u64>,
     /// Positions whose logits exist at a time.
     pub head_chunk: u64,
     /// Rows of a batch.
@@ -62,6 +60,10 @@ pub struct Workload<'a> {
     pub on_gpu: bool,
     /// Who teaches; absent for other objectives.
     pub teacher: Option<TeacherLoad>,
+    /// Devices that share a step.
+    pub devices: u64,
+    /// How several devices share a step.
+    pub sharing: Sharing,
 }
 
 /// What memory depends on where a teacher takes part.
@@ -161,13 +163,14 @@ impl<'a> Workload<'a> {
             dtype: train.dtype,
             grad_cp: train.grad_cp,
             chunk_ctx: train.chunk_ctx.map(|tokens| tokens.as_u64()),
-            chunk_devices: train.devices.of_chunks(),
             head_chunk: train.head_chunk.as_u64(),
             rows: train.micro_bsz.as_u64(),
             rows_per_sample: 1,
             tokens,
             on_gpu: train.device.is_gpu(),
             teacher: TeacherLoad::of_plan(plan, shape),
+            devices: train.devices.count(),
+            sharing: plan.sharing(shape),
         }
         .of_samples(plan.objective.rows_per_sample())
     }
@@ -242,13 +245,12 @@ impl Workload<'_> {
         let numbers =
             4 * self.shape.state_numbers() + 2 * self.elt() * self.shape.n_embd.unsigned_abs();
         let bytes = self.rows * self.shape.n_layer.unsigned_abs() * numbers;
-        let (kept_every, kept) = match self.chunk_devices {
+        let (kept_every, kept) = if self.devices > 1 && self.sharing == Sharing::Context {
             // A state comes from another device, which cannot be asked again.
-            Some(devices) => (1, chunks.div_ceil(devices)),
-            None => {
-                let every = kept_every(count, bytes, self.boundary_room());
-                (every, most_kept(count, every))
-            }
+            (1, chunks.div_ceil(self.devices))
+        } else {
+            let every = kept_every(count, bytes, self.boundary_room());
+            (every, most_kept(count, every))
         };
         Some(Boundaries { chunks, kept_every, kept, bytes })
     }
@@ -333,12 +335,24 @@ impl Workload<'_> {
         let states = || self.trained_states().map_or(0, |all| all.trainable_parameters(self.shape));
         let numbers =
             self.recipe.map_or_else(states, |recipe| recipe.trainable_parameters(self.shape));
-        // Gradients go from device to device with the chunks: their sum, and one on its way.
-        let on_the_way = if self.chunk_devices.is_some() { 2 } else { 0 };
-        4 * (1 + 1 + AdamOptions::MOMENTS + on_the_way) * numbers
+        4 * (numbers + self.of_optimizer(numbers))
             + 4 * self.recipe.and_then(|recipe| recipe.adapter.as_ref()).map_or(0, |adapter| {
                 self.adapter_numbers() - adapter.trainable_parameters(self.shape)
             })
+    }
+
+    /// Gradients and moments of `numbers` trainable parameters that a device keeps. Several devices add up the gradients of the passes in
+    /// slices.
+    fn of_optimizer(&self, numbers: u64) -> u64 {
+        let slice = numbers.div_ceil(self.devices);
+        match self.sharing {
+            _ if self.devices == 1 => (1 + AdamOptions::MOMENTS) * numbers,
+            Sharing::Ddp => (1 + AdamOptions::MOMENTS) * numbers + slice,
+            Sharing::Zero1 => numbers + (1 + AdamOptions::MOMENTS) * slice,
+            Sharing::Zero2 => (1 + AdamOptions::MOMENTS) * slice,
+            // Gradients go from device to device with the chunks: their sum, and one on its way.
+            Sharing::Context => (1 + AdamOptions::MOMENTS + 2) * numbers,
+        }
     }
 
     /// What is kept of the forward pass: everything that autograd keeps, or with `grad_cp` the input of every block,

@@ -18,6 +18,6 @@ pub use boundaries::{kept_every, most_kept};
 pub use fit::{Edit, Proposal, proposals};
 pub use memory::{Boundaries, Item, ItemBytes, Memory, PROGRAM_BYTES, Workload};
 pub use record::{
-    DataFacts, Forecast, ModelFacts, Rate, RatePoint, Saves, Settings, SuiteFacts, SuitesFacts,
-    Time, Trains, Warning, schema_text,
+    DataFacts, Forecast, ModelFacts, Rate, RatePoint, Saves, Settings, Strategies, SuiteFacts,
+    SuitesFacts, Time, Trains, Warning, schema_text,
 };

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Boundaries, Memory};
-use crate::plan::Origins;
+use super::{Boundaries, Memory, Workload};
+use crate::plan::{Origins, Sharing};
 use crate::rate_search::FoundRate;
 
 /// What is expected of a run.
@@ -35,6 +35,9 @@ pub struct Forecast {
     pub range_test: Option<FoundRate>,
     /// Memory at the peak; absent for implementations of the recurrence whose memory is not known.
     pub memory: Option<Memory>,
+    /// Memory of a device under each strategy; absent for one device, and where memory is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strategies: Option<Strategies>,
     /// The states between the chunks of the longest samples; absent where no sample is cut.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boundaries: Option<Boundaries>,
@@ -124,6 +127,37 @@ pub struct Trains {
     pub numbers: u64,
     /// Their number divided by that of the model's parameters; above 1 where there are more.
     pub share: f64,
+}
+
+/// Memory of each of several devices.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Strategies {
+    /// The strategy of the run, that of `memory`.
+    pub chosen: Sharing,
+    /// All strategies.
+    pub all: Vec<StrategyMemory>,
+}
+
+/// Memory of a device under a strategy.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StrategyMemory {
+    /// As in `hardware.strategy`.
+    pub strategy: Sharing,
+    /// Bytes at the peak.
+    pub bytes: u64,
+}
+
+impl Strategies {
+    /// Those of a workload, for several devices.
+    pub fn of(workload: &Workload<'_>) -> Option<Strategies> {
+        let bytes = |sharing| Workload { sharing, ..*workload }.memory().total;
+        let memory = |sharing| StrategyMemory { strategy: sharing, bytes: bytes(sharing) };
+        let can = |sharing: &Sharing| *sharing != Sharing::Context || workload.chunk_ctx.is_some();
+        let all = Sharing::ALL.into_iter().filter(can).map(memory).collect();
+        (workload.devices > 1).then_some(Strategies { chosen: workload.sharing, all })
+    }
 }
 
 /// The documents, and how far the steps go through them.

@@ -23,7 +23,7 @@ mod sweep;
 mod train;
 mod units;
 
-use crate::arch::{NoGpu, Op};
+use crate::arch::{NoGpu, Op, Shape};
 pub use crate::config::EpochSteps;
 use crate::config::{self, Config, Loaded, Quant};
 use crate::diagnostic::{Diagnostic, Severity, msg};
@@ -46,7 +46,7 @@ pub use records::{
 pub use shape::ShapeError;
 use std::path::PathBuf;
 pub use sweep::{MOST_MEMBERS, Member, as_text, members};
-pub use train::{AdamOptions, DevicesPlan, SchedulePlan, TrainPlan};
+pub use train::{AdamOptions, DevicesPlan, SchedulePlan, Sharing, TrainPlan};
 pub use units::{Samples, Steps, Tokens};
 
 /// The folder of prepared data in the folder of runs.
@@ -120,6 +120,11 @@ impl Plan {
 }
 
 impl Plan {
+    /// How several devices share a step of a model of this shape.
+    pub fn sharing(&self, shape: &Shape) -> Sharing {
+        self.train.devices.sharing(self.method.trainable_parameters(shape))
+    }
+
     /// The template and where it was found, if no layer sets it and the weights say which.
     pub fn guessed_template(&self) -> Option<String> {
         let origin = self.experiment.loaded().origins.get("data.template")?;

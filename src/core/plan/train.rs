@@ -3,6 +3,9 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::device::{Compute, Device};
 use super::rates::{FAR, usual_rate};
 use super::{LrCurve, Samples, Steps, Tokens};
@@ -69,7 +72,7 @@ pub struct DevicesPlan {
     pub per_machine: u32,
     /// Machines.
     pub num_nodes: u32,
-    /// What they share.
+    /// How they share a step.
     pub strategy: Strategy,
     /// How long the devices wait for each other at the start.
     pub timeout: Duration,
@@ -81,9 +84,52 @@ impl DevicesPlan {
         u64::from(self.per_machine) * u64::from(self.num_nodes)
     }
 
-    /// Devices that take the chunks of a sample in turn; absent where each computes whole samples.
-    pub fn of_chunks(&self) -> Option<u64> {
-        Some(self.count()).filter(|count| self.strategy == Strategy::Context && *count > 1)
+    /// Whether several devices take the chunks of each sample in turn.
+    pub fn take_chunks(&self) -> bool {
+        self.strategy == Strategy::Context && self.count() > 1
+    }
+
+    /// How the devices share a step in which `numbers` parameters train.
+    pub fn sharing(&self, numbers: u64) -> Sharing {
+        match self.strategy {
+            Strategy::Auto if numbers < MANY => Sharing::Ddp,
+            Strategy::Auto | Strategy::Zero1 => Sharing::Zero1,
+            Strategy::Ddp => Sharing::Ddp,
+            Strategy::Zero2 => Sharing::Zero2,
+            Strategy::Context => Sharing::Context,
+        }
+    }
+}
+
+/// Trainable parameters from which on `hardware.strategy = "auto"` slices their moments, which take 128 MB then.
+const MANY: u64 = 16_000_000;
+
+/// How several devices share a step: what each keeps of moments and gradients, and whether they take its passes in turn.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Sharing {
+    /// All of both.
+    Ddp,
+    /// A slice of the moments.
+    Zero1,
+    /// A slice of both; all gradients of a pass exist while that pass is computed and exchanged.
+    Zero2,
+    /// All of both. The devices take the chunks of each pass in turn.
+    Context,
+}
+
+impl Sharing {
+    /// All values.
+    pub const ALL: [Sharing; 4] = [Sharing::Ddp, Sharing::Zero1, Sharing::Zero2, Sharing::Context];
+
+    /// Its name in `hardware.strategy`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Sharing::Ddp => "ddp",
+            Sharing::Zero1 => "zero1",
+            Sharing::Zero2 => "zero2",
+            Sharing::Context => "context",
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use super::cuda::{StageLaunch, stage_starts};
 /// Numbers of a piece that tensor operations work on at a time: few enough for the second cache of a CPU.
 const PART: i64 = 1 << 18;
 /// Numbers that one thread sums. libtorch splits the sum of more than 32768 numbers by the number of threads.
-const SUMMED_AT_ONCE: i64 = 16_384;
+pub const STRETCH: i64 = 16_384;
 
 unsafe extern "C" {
     fn statetune_set_gradient(
@@ -176,50 +176,49 @@ impl Drop for Copies {
     }
 }
 
-impl Pieces {
-    /// On a GPU copies of `leaves`, the parameters of this piece, in `kind`, for [`in_kind`] on this thread. One kernel makes
-    /// them all, and one adds the gradients of up to 64 of them to those of this piece.
-    ///
-    /// # Errors
-    /// [`KernelError::Native`] has libtorch's text.
-    pub fn copies<'a>(
-        &self,
-        leaves: impl Iterator<Item = &'a Tensor>,
-        kind: Kind,
-    ) -> Result<Option<Copies>, KernelError> {
-        // The numbers of libtorch.
-        let dtype = match kind {
-            Kind::Half => 5,
-            Kind::BFloat16 => 15,
-            _ => return Ok(None),
-        };
-        let starts = stage_starts(&self.values);
-        let leaves: Vec<&Tensor> = leaves.filter(|leaf| leaf.numel() > 0).collect();
-        let Some(starts) = starts.filter(|_| !leaves.is_empty()) else { return Ok(None) };
-        let pointers: Vec<*const C_tensor> = leaves.iter().map(|leaf| leaf.as_ptr()).collect();
-        let mut copies: Vec<*mut C_tensor> = vec![null_mut(); leaves.len()];
-        call_shim(|message, len| {
-            // SAFETY: the tensors outlive the call, and there is room for a copy of each leaf.
-            unsafe {
-                statetune_copies(
-                    starts.stage,
-                    pointers.as_ptr(),
-                    pointers.len(),
-                    self.values.as_ptr(),
-                    self.gradients.as_ptr(),
-                    dtype,
-                    copies.as_mut_ptr(),
-                    message,
-                    len,
-                )
-            }
-        })?;
-        let addresses = leaves.iter().map(|leaf| leaf.data_ptr().addr());
-        // SAFETY: on success all pointers are tensors that the shim allocated for the caller to own.
-        let copies = copies.into_iter().map(|copy| unsafe { Tensor::from_ptr(copy) });
-        COPIES.set(addresses.zip(copies).collect());
-        Ok(Some(Copies(())))
-    }
+/// On a GPU copies of `leaves`, the parameters of the piece `values`, in `kind`, for [`in_kind`] on this thread. One kernel makes
+/// them all, and one adds the gradients of up to 64 of them to `gradients`.
+///
+/// # Errors
+/// [`KernelError::Native`] has libtorch's text.
+pub fn copies<'a>(
+    values: &Tensor,
+    gradients: &Tensor,
+    leaves: impl Iterator<Item = &'a Tensor>,
+    kind: Kind,
+) -> Result<Option<Copies>, KernelError> {
+    // The numbers of libtorch.
+    let dtype = match kind {
+        Kind::Half => 5,
+        Kind::BFloat16 => 15,
+        _ => return Ok(None),
+    };
+    let starts = stage_starts(values);
+    let leaves: Vec<&Tensor> = leaves.filter(|leaf| leaf.numel() > 0).collect();
+    let Some(starts) = starts.filter(|_| !leaves.is_empty()) else { return Ok(None) };
+    let pointers: Vec<*const C_tensor> = leaves.iter().map(|leaf| leaf.as_ptr()).collect();
+    let mut copies: Vec<*mut C_tensor> = vec![null_mut(); leaves.len()];
+    call_shim(|message, len| {
+        // SAFETY: the tensors outlive the call, and there is room for a copy of each leaf.
+        unsafe {
+            statetune_copies(
+                starts.stage,
+                pointers.as_ptr(),
+                pointers.len(),
+                values.as_ptr(),
+                gradients.as_ptr(),
+                dtype,
+                copies.as_mut_ptr(),
+                message,
+                len,
+            )
+        }
+    })?;
+    let addresses = leaves.iter().map(|leaf| leaf.data_ptr().addr());
+    // SAFETY: on success all pointers are tensors that the shim allocated for the caller to own.
+    let copies = copies.into_iter().map(|copy| unsafe { Tensor::from_ptr(copy) });
+    COPIES.set(addresses.zip(copies).collect());
+    Ok(Some(Copies(())))
 }
 
 /// `x` in `kind`, through autograd: a parameter's copy where [`Copies`] live.
@@ -254,11 +253,45 @@ pub fn sum_of_squares(numbers: &Tensor) -> Result<Tensor, KernelError> {
         })?;
         return Ok(parts.sum(Kind::Double));
     }
-    let sums: Vec<Tensor> =
-        parts(numbers).map(|(first, len)| sum(&numbers.narrow(0, first, len).square())).collect();
+    let n = numbers.numel() as i64;
+    let whole = n - n % STRETCH;
+    let stretches = squares_of_stretches(&numbers.narrow(0, 0, whole));
+    Ok(sum_of_stretches(&stretches, &numbers.narrow(0, whole, n - whole)))
+}
+
+/// The sums of the squares of each [`STRETCH`] of `numbers` (n [`STRETCH`]) on a CPU: (n) float64.
+pub fn squares_of_stretches(numbers: &Tensor) -> Tensor {
+    let _guard = tch::no_grad_guard();
+    let sums = parts(numbers).map(|(first, len)| {
+        let squares = numbers.narrow(0, first, len).square();
+        squares.view([-1, STRETCH]).sum_dim_intlist(1, false, Kind::Double)
+    });
+    let sums: Vec<Tensor> = sums.collect();
     match sums.is_empty() {
-        true => Ok(Tensor::zeros([], (Kind::Double, numbers.device()))),
-        false => Ok(sum(&Tensor::stack(&sums, 0))),
+        true => Tensor::zeros([0], (Kind::Double, numbers.device())),
+        false => Tensor::cat(&sums, 0),
+    }
+}
+
+/// The sum of squares of a piece from those of its `stretches`, and from the numbers after them, fewer than a stretch: the
+/// [`sum`] of every part of the piece, and of these.
+pub fn sum_of_stretches(stretches: &Tensor, rest: &Tensor) -> Tensor {
+    let _guard = tch::no_grad_guard();
+    let n = stretches.numel() as i64 * STRETCH + rest.numel() as i64;
+    let rest = rest.square().sum(Kind::Double).view([1]);
+    let sums = parts_of(n).map(|(first, len)| {
+        let of_part = stretches.narrow(0, first / STRETCH, len / STRETCH);
+        let rest = if first + len == n { rest.shallow_clone() } else { rest.zeros_like() };
+        match len {
+            ..STRETCH => rest.view([]),
+            STRETCH => of_part.view([]),
+            _ => Tensor::cat(&[of_part, rest], 0).sum(Kind::Double),
+        }
+    });
+    let sums: Vec<Tensor> = sums.collect();
+    match sums.is_empty() {
+        true => Tensor::zeros([], (Kind::Double, stretches.device())),
+        false => sum(&Tensor::stack(&sums, 0)),
     }
 }
 
@@ -279,7 +312,11 @@ pub fn digest(numbers: &Tensor) -> Result<Tensor, KernelError> {
 
 /// First index and length of the parts of a piece.
 fn parts(piece: &Tensor) -> impl Iterator<Item = (i64, i64)> + use<> {
-    let n = piece.numel() as i64;
+    parts_of(piece.numel() as i64)
+}
+
+/// Those of a piece of `n` numbers.
+fn parts_of(n: i64) -> impl Iterator<Item = (i64, i64)> {
     (0..n).step_by(PART as usize).map(move |first| (first, PART.min(n - first)))
 }
 
@@ -287,10 +324,10 @@ fn parts(piece: &Tensor) -> impl Iterator<Item = (i64, i64)> + use<> {
 /// their sums.
 pub fn sum(numbers: &Tensor) -> Tensor {
     let mut numbers = numbers.reshape([-1]);
-    while numbers.numel() as i64 > SUMMED_AT_ONCE {
-        let rest = numbers.numel() as i64 % SUMMED_AT_ONCE;
+    while numbers.numel() as i64 > STRETCH {
+        let rest = numbers.numel() as i64 % STRETCH;
         let whole = numbers.numel() as i64 - rest;
-        let stretches = numbers.narrow(0, 0, whole).view([-1, SUMMED_AT_ONCE]);
+        let stretches = numbers.narrow(0, 0, whole).view([-1, STRETCH]);
         let stretches = stretches.sum_dim_intlist(1, false, Kind::Double);
         let rest = numbers.narrow(0, whole, rest).sum(Kind::Double).view([1]);
         numbers = Tensor::cat(&[stretches, rest], 0);
@@ -349,6 +386,30 @@ mod tests {
             let _ = numbers.get(at).fill_(value);
         }
         assert_eq!(digest_of(&numbers)[1], 3);
+    }
+
+    /// Neither the place at which a piece is cut nor the length of the whole changes a bit of the sum that an earlier version took.
+    #[test]
+    fn a_sum_of_squares_can_be_put_together_from_stretches() {
+        let before = |numbers: &Tensor| {
+            let part = |(first, len)| sum(&numbers.narrow(0, first, len).square());
+            sum(&Tensor::stack(&parts(numbers).map(part).collect::<Vec<_>>(), 0))
+        };
+        for n in [2, 480, STRETCH, STRETCH + 16, 3 * STRETCH, PART, PART + STRETCH, 3 * PART + 7000]
+        {
+            let numbers = piece(n);
+            let expected = before(&numbers).double_value(&[]).to_bits();
+            let found = sum_of_squares(&numbers).expect("a sum").double_value(&[]).to_bits();
+            assert_eq!(found, expected, "{n} numbers");
+            let stretch = |i| squares_of_stretches(&numbers.narrow(0, i * STRETCH, STRETCH));
+            let each: Vec<Tensor> = (0..n / STRETCH).map(stretch).collect();
+            if each.is_empty() {
+                continue;
+            }
+            let rest = numbers.narrow(0, n - n % STRETCH, n % STRETCH);
+            let found = sum_of_stretches(&Tensor::cat(&each, 0), &rest).double_value(&[]);
+            assert_eq!(found.to_bits(), expected, "{n} numbers in stretches");
+        }
     }
 
     #[test]

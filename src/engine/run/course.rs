@@ -149,7 +149,7 @@ impl Course<'_, '_> {
             goal_reached: self.evaluator.goal_reached,
             evaluation_due: self.evaluator.is_due,
         };
-        self.saver.save(&self.job, self.events, &name, adam, &place)?;
+        self.saver.save(&self.job, self.events, &name, trainer, &place)?;
         self.note_progress(position.steps)?;
         self.settle(&name)
     }

@@ -67,6 +67,7 @@ pub(super) fn lock(
         kernels: Lock::kernels_sha256(),
         threads: i32::try_from(most_threads()).unwrap_or(i32::MAX),
         devices: None,
+        strategy: None,
         cores: Some(cores_of_machine()),
         device: device_model(device(plan.train.device)),
         products: widened_products(plan).map(str::to_string),

@@ -8,8 +8,8 @@ use statetune_core::data::{Coverage, Dataload};
 use statetune_core::diagnostic::{Diagnostic, Join, Text, msg};
 use statetune_core::digest::sha256_hex;
 use statetune_core::forecast::{
-    DataFacts, Forecast, ModelFacts, Proposal, Rate, RatePoint, Saves, Settings, SuitesFacts, Time,
-    Trains, Warning, Workload, proposals,
+    DataFacts, Forecast, ModelFacts, Proposal, Rate, RatePoint, Saves, Settings, Strategies,
+    SuitesFacts, Time, Trains, Warning, Workload, proposals,
 };
 use statetune_core::plan::{EpochSteps, PeftPlan, Plan};
 use statetune_core::records::read_metrics;
@@ -135,6 +135,7 @@ impl<'a> Outlook<'a> {
             rate: self.data.as_ref().and_then(|data| rate(plan, &data.options)),
             range_test: None,
             memory: workload.map(|workload| workload.memory()),
+            strategies: workload.and_then(|workload| Strategies::of(&workload)),
             boundaries: workload.and_then(|workload| workload.boundaries()),
             available_bytes: available.or_else(|| available_bytes(device(plan.train.device))),
             time: self.data.as_ref().and_then(|data| {
@@ -304,7 +305,7 @@ fn settings(plan: &Plan) -> Settings {
         objective: objective(plan),
         device: recorded_device(device(plan.train.device)),
         devices: Some(train.devices.count()).filter(|count| *count > 1),
-        in_chunks: train.devices.of_chunks().is_some(),
+        in_chunks: train.devices.take_chunks(),
         libtorch: crate::LIBTORCH_VERSION.to_string(),
     }
 }

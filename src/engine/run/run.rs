@@ -49,8 +49,7 @@ use crate::model::Shape;
 use crate::optim::Adam;
 use crate::peft::Method;
 use crate::train::{
-    Devices, FitOptions, Keep, LossScaler, Objective, Position, Preferences, Split, StepOptions,
-    Trainer,
+    Devices, FitOptions, Keep, LossScaler, Objective, Position, Preferences, StepOptions, Trainer,
 };
 
 /// Runs `plan` from `begin` on `devices`, of which this is device 0, and passes every event to `watch`. Refuses a plan that needs more memory than is free, unless
@@ -86,6 +85,7 @@ pub fn run(
     let lock = Lock {
         values: begin.values()?,
         devices: devices_in_lock(devices),
+        strategy: (!devices.is_single()).then(|| plan.sharing(&shape).name().to_owned()),
         ..lock(plan, &tokenizer, &shape, &data)?
     };
     mapped.check(None)?; // what was loaded is what was hashed
@@ -247,12 +247,11 @@ impl Inputs<'_> {
         let options = fit_options(plan, data.train.samples_per_pass());
         let scaler = LossScaler::for_dtype(plan.train.dtype);
         let step_options = StepOptions::of_plan(plan, &self.shape);
-        let mut trainer = Trainer::new(self.method, plan.train.adam, scaler, step_options);
+        let on = (self.devices, plan.sharing(&self.shape));
+        let mut trainer = Trainer::shared(self.method, plan.train.adam, scaler, step_options, on);
         let preferences = plan.objective.preference().map(Preferences::new);
         let preferences = preferences.as_ref();
         trainer.objective = preferences.map_or(self.objective, |preferences| preferences);
-        trainer.devices = self.devices;
-        trainer.split = Split::of_plan(plan);
         self.announce(data, &trainer.adam, &options, events)?;
         let job = Job {
             plan: Cow::Borrowed(plan),

@@ -16,6 +16,7 @@ use super::input_records::CHARACTERS;
 use super::job::Job;
 use super::prepare::{load_tokenizer, load_weights, new_method};
 use super::record::Events;
+use super::share::{Order, give};
 use crate::RunError;
 use crate::exports::{BaseWeights, ExportKind, ExportOptions, ModelSizes, Passport};
 use crate::model::Shape;
@@ -49,13 +50,16 @@ impl Saver {
         job: &Job<'_>,
         events: &mut Events<'_>,
         name: &str,
-        adam: &Adam,
+        trainer: &Trainer<'_>,
         place: &CheckpointRecord,
     ) -> Result<(), RunError> {
         job.mapped.check(Some(job.lock))?;
         events.sync()?;
         job.run.sync(Chain::FILE)?;
-        save_checkpoint(job.run, name, adam, place)?;
+        if trainer.adam.slices().is_some() {
+            give(trainer.devices, &Order::GiveMoments)?;
+        }
+        save_checkpoint(job.run, name, trainer, place)?;
         let steps = place.position.steps;
         self.saved_at = Some(steps);
         Ok(events.emit(Event::Save { checkpoint: name.to_string(), steps })?)

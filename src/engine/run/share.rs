@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use statetune_core::diagnostic::{Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::Plan;
-use statetune_core::records::{Lock, LossScaler, Position};
+use statetune_core::records::{Checkpoint, Lock, LossScaler, Position};
 use tch::{Device, Kind, Tensor};
 
 use super::drawn::with_drawn;
@@ -23,8 +23,8 @@ use super::teacher::new_objective;
 use crate::RunError;
 use crate::optim::{Adam, Moments};
 use crate::train::{
-    Devices, DevicesError, Keep, Preferences, References, Split, StepDone, StepOptions, TrainError,
-    Trainer, fit,
+    Devices, DevicesError, Keep, Preferences, References, StepDone, StepOptions, TrainError,
+    Trainer, fit, give_moments, restore, take_moments,
 };
 
 /// What device 0 tells the others.
@@ -42,7 +42,11 @@ pub(super) enum Order {
         /// Documents of the training pair that no batch contains.
         skipped: Vec<usize>,
     },
-    /// Steps come. The values of the trainable parameters and their moments follow.
+    /// Device 0 saves the moments, which lie in slices, see [`give_moments`].
+    GiveMoments,
+    /// Device 0 has loaded moments and deals them out, see [`take_moments`].
+    TakeMoments,
+    /// Steps come. The values of the trainable parameters follow, and where each device has all moments, these.
     Train {
         position: Position,
         scaler: Option<LossScaler>,
@@ -73,6 +77,41 @@ fn take(devices: &dyn Devices) -> Result<Order, RunError> {
     let text = devices.hear()?;
     let unknown = |_| DevicesError::Native(Text::verbatim(text.clone()));
     Ok(serde_json::from_str(&text).map_err(unknown)?)
+}
+
+/// The next order of device 0 that is not about moments in slices.
+fn take_order(devices: &dyn Devices, adam: &mut Adam) -> Result<Order, RunError> {
+    loop {
+        match take(devices)? {
+            Order::GiveMoments => give_moments(devices, adam)?,
+            Order::TakeMoments => take_moments(devices, adam)?,
+            order => return Ok(order),
+        }
+    }
+}
+
+/// The next order after a step. Moments are not dealt out there.
+fn order_after_step(devices: &dyn Devices, done: &StepDone<'_>) -> Result<Order, RunError> {
+    loop {
+        match take(devices)? {
+            Order::GiveMoments => give_moments(devices, &done.trainer.adam)?,
+            order => return Ok(order),
+        }
+    }
+}
+
+/// Sets the trainer of device 0 to a checkpoint, and the slices of the others.
+///
+/// # Errors
+/// A checkpoint that cannot be read, or a device that is gone.
+pub(super) fn restore_all(
+    checkpoint: &Checkpoint,
+    trainer: &mut Trainer<'_>,
+) -> Result<(), RunError> {
+    if trainer.adam.slices().is_some() {
+        give(trainer.devices, &Order::TakeMoments)?;
+    }
+    restore(checkpoint, trainer)
 }
 
 /// Tells all other devices that the run ended.
@@ -125,7 +164,7 @@ pub(super) fn begin_steps(
     Ok(())
 }
 
-/// Sets the values of an optimizer to those that device 0 sends after [`Order::Train`].
+/// Sets the values of an optimizer, and moments that do not lie in slices, to those that device 0 sends after [`Order::Train`].
 fn receive_values(devices: &dyn Devices, adam: &mut Adam, adam_steps: i32) -> Result<(), RunError> {
     let receive = |like: &Tensor| -> Result<Tensor, DevicesError> {
         let tensor = like.detach().to_device(Device::Cpu).contiguous().zeros_like();
@@ -135,11 +174,14 @@ fn receive_values(devices: &dyn Devices, adam: &mut Adam, adam_steps: i32) -> Re
     let parameters = adam.parameters().iter();
     let values: Vec<Tensor> =
         parameters.map(|parameter| receive(&parameter.tensor)).collect::<Result<_, _>>()?;
-    let moments = values
-        .iter()
-        .map(|like| Ok(Moments { m: receive(like)?, v: receive(like)? }))
-        .collect::<Result<Vec<_>, DevicesError>>()?;
-    adam.restore(adam_steps, &values, &moments);
+    adam.set_values(&values);
+    adam.set_steps(adam_steps);
+    if adam.slices().is_none() {
+        for (i, like) in values.iter().enumerate() {
+            let moments = Moments { m: receive(like)?, v: receive(like)? };
+            adam.set_moments(i, &moments);
+        }
+    }
     Ok(())
 }
 
@@ -256,21 +298,21 @@ pub fn follow(plan: &Plan, devices: &dyn Devices, begun: &dyn Fn()) -> Result<Ex
     let options = fit_options(&plan, data.train.samples_per_pass());
     let scaler = LossScaler::for_dtype(plan.train.dtype);
     let options_of_step = StepOptions::of_plan(&plan, method.model().shape());
-    let mut trainer = Trainer::new(method.as_ref(), plan.train.adam, scaler, options_of_step);
-    trainer.devices = devices;
-    trainer.split = Split::of_plan(&plan);
+    let on = (devices, plan.sharing(&shape));
+    let mut trainer =
+        Trainer::shared(method.as_ref(), plan.train.adam, scaler, options_of_step, on);
     let preferences = plan.objective.preference().map(Preferences::new);
     trainer.objective = preferences.as_ref().map_or(objective.as_ref(), |preferences| preferences);
     trainer.keep = keep.as_ref().map(|keep| keep as &dyn Keep);
     loop {
-        match take(devices)? {
+        match take_order(devices, &mut trainer.adam)? {
             Order::Train { position, scaler, adam_steps, epoch_count, skipped } => {
                 trainer.scaler = scaler;
                 receive_values(devices, &mut trainer.adam, adam_steps)?;
                 if let Some(preferences) = &preferences {
                     receive_references(devices, preferences, data.records)?;
                 }
-                let after_step = |_: &StepDone<'_>| match take(devices)? {
+                let after_step = |done: &StepDone<'_>| match order_after_step(devices, done)? {
                     Order::Next { epoch_count } => Ok(Continue(epoch_count)),
                     Order::Break => Ok(Break(())),
                     other => Err(unexpected(&other)),

@@ -11,9 +11,9 @@ use super::begin::Opened;
 use super::course::{Course, Ended};
 use super::guard::Reaction;
 use super::reference::references;
-use super::share::{begin_steps, go_on};
+use super::share::{begin_steps, go_on, restore_all};
 use crate::RunError;
-use crate::train::{Position, StepDone, Trainer, fit, restore, restore_values};
+use crate::train::{Position, StepDone, Trainer, fit, restore_values};
 
 impl Course<'_, '_> {
     /// Trains until the run ends, without the batches of the steps in `skipped`, counted from 0. Returns the position of
@@ -55,15 +55,17 @@ impl Course<'_, '_> {
             let Ended::Rollback(step) = self.ended else { return Ok(position) };
             let checkpoint = self.guard.roll_back(&self.job, self.events, step)?;
             self.restore(&checkpoint.record);
-            restore(&checkpoint, trainer)?;
+            restore_all(&checkpoint, trainer)?;
             position = checkpoint.record.position;
             skipped.insert(step - 1);
         }
     }
 
-    /// Saves a checkpoint where another device is gone: a step that it leaves unfinished has changed nothing.
+    /// Saves a checkpoint where another device is gone: a step that it leaves unfinished has changed nothing. Moments that lay on that device
+    /// are lost.
     fn save_without(&mut self, error: &RunError, trainer: &Trainer<'_>) {
-        if error.is_of_devices() && self.position.steps > 0 {
+        let is_complete = trainer.adam.slices().is_none();
+        if is_complete && error.is_of_devices() && self.position.steps > 0 {
             let _ = self.save_once(trainer, self.position);
         }
     }
@@ -88,7 +90,7 @@ impl Course<'_, '_> {
         }
         let stopped = stopped || self.find_reference(loader)?;
         if let Some(checkpoint) = &opened.resume_from {
-            restore(checkpoint, trainer)?;
+            restore_all(checkpoint, trainer)?;
             position = checkpoint.record.position;
             self.restore(&checkpoint.record);
             if checkpoint.path.starts_with(self.job.run.path()) {

@@ -31,6 +31,12 @@ impl Pass<'_> {
         }
     }
 
+    /// Whether the micro-batch is computed in chunks.
+    pub(super) fn is_cut(&self) -> bool {
+        let tokens = self.batch.inputs.size()[1];
+        self.options.chunks.is_some_and(|chunks| tokens > chunks.tokens)
+    }
+
     /// The whole micro-batch at once.
     fn whole<'a>(&'a self, lesson: Option<&'a Lesson>) -> Part<'a> {
         let Pass { model, start, batch, weights, options, scale, .. } = *self;

@@ -34,9 +34,10 @@ impl Trainer<'_> {
         batches: &[Batch],
         step: u64,
         weighed: &Weighed,
-    ) -> Result<Losses, TrainError> {
+    ) -> Result<(Losses, Tensor), TrainError> {
         let devices = self.devices;
-        let gradients = self.adam.all_gradients();
+        self.adam.zero_gradients();
+        let gradients = &self.adam.all_gradients();
         let mut work = StepWork::begin(batches);
         let mut sum: Option<Tensor> = None;
         let mut losses = Vec::new();
@@ -61,7 +62,7 @@ impl Trainer<'_> {
         }
         devices.broadcast(gradients)?;
         devices.gather_numbers(0.0)?; // whether one was asked to stop
-        losses_of_all(devices, losses)
+        Ok((losses_of_all(devices, losses)?, gradients.shallow_clone()))
     }
 }
 

@@ -17,6 +17,7 @@ mod keep;
 mod kl;
 mod loss;
 mod mean_loss;
+mod moments;
 mod objective;
 mod options;
 mod part;
@@ -26,13 +27,15 @@ mod step;
 mod step_work;
 mod teacher;
 mod trace;
+mod turns;
 
 pub use batch::BatchTensors;
 pub use checkpoint::{
-    digest_values, restore, restore_values, save as save_checkpoint, write_values,
+    SaveError, digest_values, restore, restore_values, save as save_checkpoint, write_values,
 };
 pub use devices::{
-    Devices, DevicesError, Group, Launcher, PassSum, Place, Processes, Single, exchange_time,
+    Devices, DevicesError, Exchange, Group, Launcher, PassSum, Place, Processes, Single,
+    exchange_time,
 };
 pub use error::TrainError;
 pub use fit::{StepDone, fit};
@@ -40,13 +43,14 @@ pub use keep::Keep;
 pub use kl::{Divergence, Lesson, kl_loss, kl_losses};
 pub use loss::{HeadLoss, head_loss};
 pub use mean_loss::{DocumentSums, Subject, batch_loss, mean_loss};
+pub use moments::{give_moments, take_moments};
 pub use objective::{CrossEntropy, Distillation, KnownWeights, Objective, RowLogProbs, Weighed};
 pub use options::{Chunks, FitOptions, LossOptions, StepOptions};
 pub use part::Direction;
 pub use pass::{Pass, StepModel};
 pub use preferences::{LossAndRewards, Preferences, References, mean_preference_loss};
 pub use statetune_core::records::{LossScaler, NonFiniteValue, Position, StepRecord};
-pub use step::{Split, StepOutcome, Trainer};
+pub use step::{StepOutcome, Trainer};
 pub use step_work::THIS_STEP;
 pub use teacher::Teacher;
 pub use trace::{Reading, trace};

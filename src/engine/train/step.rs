@@ -2,14 +2,13 @@
 
 use std::ops::ControlFlow::{self, Continue};
 
-use statetune_core::config::Strategy;
 use statetune_core::data::Batch;
 use statetune_core::objective::Rewards;
-use statetune_core::plan::Plan;
+use statetune_core::plan::Sharing;
 use tch::{Device, Tensor};
 
 use super::batch::with_targets;
-use super::devices::{Devices, PassSum, Single};
+use super::devices::{Devices, Single, gather_slices, sum_of_squares_of_slices, watch_gradients};
 use super::mean_loss::row_log_probs;
 use super::objective::{CrossEntropy, Objective, RowLogProbs, Weighed};
 use super::step_work::StepWork;
@@ -18,7 +17,7 @@ use super::{
 };
 use crate::kernels::KernelError;
 use crate::kernels::flat::sum_of_squares;
-use crate::optim::{Adam, AdamOptions, clip_gradients};
+use crate::optim::{Adam, AdamOptions, Share, clip_gradients};
 use crate::peft::Method;
 
 /// The result of a step.
@@ -43,24 +42,8 @@ pub struct StepOutcome {
     pub fault: Option<NonFiniteValue>,
 }
 
-impl Split {
-    /// That of a plan.
-    pub fn of_plan(plan: &Plan) -> Split {
-        match plan.train.devices.strategy {
-            Strategy::Context => Split::Chunks,
-            Strategy::Auto | Strategy::Ddp => Split::Passes,
-        }
-    }
-}
-
 /// The loss of each micro-batch with target tokens.
 pub(super) type Losses = Vec<(usize, Tensor)>;
-
-/// The rows of a micro-batch, and its mismatched rows that have targets.
-fn row_counts(batch: &Batch) -> [usize; 2] {
-    let others = batch.answers.as_ref().map(|answers| &answers.mismatched);
-    [batch.rows, others.filter(|others| others.learned() > 0).map_or(0, |others| others.rows)]
-}
 
 /// Everything that an optimizer step changes, and how.
 #[derive(Debug)]
@@ -79,17 +62,8 @@ pub struct Trainer<'a> {
     pub keep: Option<&'a dyn Keep>,
     /// The devices that share a step.
     pub devices: &'a dyn Devices,
-    /// What of a step they take in turn.
-    pub split: Split,
-}
-
-/// What of a step several devices take in turn.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Split {
-    /// Passes.
-    Passes,
-    /// The chunks of each pass: see [`StepOptions::chunks`]. For objectives without a teacher, and for models without `head_qk`.
-    Chunks,
+    /// How they share it.
+    sharing: Sharing,
 }
 
 impl<'a> Trainer<'a> {
@@ -100,10 +74,31 @@ impl<'a> Trainer<'a> {
         scaler: Option<LossScaler>,
         options: StepOptions,
     ) -> Trainer<'a> {
-        let adam = Adam::new(method.parameters(), adam);
+        Trainer::shared(method, adam, scaler, options, (&Single, Sharing::Ddp))
+    }
+
+    /// [`Trainer::new`] on one of several `devices`. [`Sharing::Context`] is for objectives without a teacher, and for models without
+    /// `head_qk`.
+    pub fn shared(
+        method: &'a dyn Method,
+        adam: AdamOptions,
+        scaler: Option<LossScaler>,
+        options: StepOptions,
+        (devices, sharing): (&'a dyn Devices, Sharing),
+    ) -> Trainer<'a> {
+        let share = Share {
+            rank: devices.rank(),
+            count: devices.count(),
+            gradients: sharing == Sharing::Zero2,
+        };
+        let is_whole = matches!(sharing, Sharing::Ddp | Sharing::Context) || devices.is_single();
+        let adam = Adam::shared(method.parameters(), adam, (!is_whole).then_some(share));
+        if !devices.is_single() {
+            watch_gradients(&adam).expect("trainable parameters are leaves");
+        }
         let objective = &CrossEntropy;
-        let (keep, devices, split) = (None, &Single, Split::Passes);
-        Trainer { method, adam, scaler, options, objective, keep, devices, split }
+        let keep = None;
+        Trainer { method, adam, scaler, options, objective, keep, devices, sharing }
     }
 
     /// Forward and backward over the micro-batches of one step, then one optimizer step.
@@ -131,22 +126,25 @@ impl<'a> Trainer<'a> {
             return Ok(StepOutcome { loss, fault, ..unchanged });
         }
         let loss_scale = self.loss_scale();
-        self.adam.zero_gradients();
-        let losses = match self.devices.is_single() {
+        let (losses, gradients) = match self.devices.is_single() {
             true => self.all_passes(batches, step, &weighed)?,
-            false if self.split == Split::Chunks => self.chunks_in_turn(batches, step, &weighed)?,
+            false if self.sharing == Sharing::Context => {
+                self.chunks_in_turn(batches, step, &weighed)?
+            }
             false => self.passes_in_turn(batches, step, &weighed)?,
         };
         if let Some(keep) = self.keep {
-            self.keep_pass(keep, step, loss_scale)?;
+            self.keep_pass(keep, step, loss_scale, &gradients)?;
         }
-        let gradients = self.adam.all_gradients();
         if self.scaler.is_some() {
             let _ = gradients.shallow_clone().g_mul_scalar_(1.0 / loss_scale);
         }
         // The losses are read with the norm, so that a step waits for a GPU once before the update.
         let mut read: Vec<Tensor> = losses.iter().map(|(_, loss)| loss.shallow_clone()).collect();
-        read.push(sum_of_squares(gradients)?);
+        read.push(match self.adam.slices() {
+            None => sum_of_squares(&gradients)?,
+            Some(slices) => sum_of_squares_of_slices(self.devices, slices, &gradients)?,
+        });
         let mut read = Vec::<f64>::try_from(Tensor::stack(&read, 0).to_device(Device::Cpu))
             .expect("a vector of float64");
         let grad_norm = read.pop().map_or(f64::NAN, f64::sqrt);
@@ -166,7 +164,7 @@ impl<'a> Trainer<'a> {
             let fault = Some(NonFiniteValue::Loss { micro_batch });
             return Ok(StepOutcome { loss, fault, ..unchanged });
         }
-        clip_gradients(gradients, grad_norm, self.options.gradient_clip_val);
+        clip_gradients(&gradients, grad_norm, self.options.gradient_clip_val);
         let unchanged = StepOutcome { loss, grad_norm, ..unchanged };
         if let Some(scaler) = &mut self.scaler {
             if !grad_norm.is_finite() {
@@ -180,19 +178,23 @@ impl<'a> Trainer<'a> {
         if !grad_norm.is_finite() {
             return Ok(StepOutcome { fault: Some(NonFiniteValue::Gradients), ..unchanged });
         }
-        self.adam.step(lr)?;
+        self.adam.step_with(lr, &gradients)?;
+        if let Some(slices) = self.adam.slices() {
+            gather_slices(self.devices, slices, self.adam.all_values())?;
+        }
         let fault = (!self.adam.is_finite()).then_some(NonFiniteValue::Update);
         Ok(StepOutcome { skipped: false, fault, ..unchanged })
     }
 
     /// Forward and backward of all passes on this device; their gradients come to those of the parameters. Returns the loss of
-    /// each micro-batch, a float64 on the device that is not divided by the number of targets.
+    /// each micro-batch, a float64 on the device that is not divided by the number of targets, and the gradients.
     fn all_passes(
         &self,
         batches: &[Batch],
         step: u64,
         weighed: &Weighed,
-    ) -> Result<Losses, TrainError> {
+    ) -> Result<(Losses, Tensor), TrainError> {
+        self.adam.zero_gradients();
         // Each chunk of a pass adds to the gradients, so the sum over the passes before lies elsewhere: the gradients of a
         // pass do not depend on it.
         let apart = self.options.chunks.is_some() && with_targets(batches).nth(1).is_some();
@@ -206,7 +208,7 @@ impl<'a> Trainer<'a> {
             if apart {
                 before = Some(match before.take() {
                     None => gradients.copy(),
-                    Some(mut sum) => sum.g_add_(gradients),
+                    Some(mut sum) => sum.g_add_(&gradients),
                 });
                 self.adam.zero_gradients();
             }
@@ -215,37 +217,7 @@ impl<'a> Trainer<'a> {
         if let Some(sum) = before {
             gradients.shallow_clone().copy_(&sum);
         }
-        Ok(losses)
-    }
-
-    /// Forward and backward of the passes that this device takes in turn with the others. The results are those of
-    /// [`Trainer::all_passes`], to the bit, on every device.
-    fn passes_in_turn(
-        &self,
-        batches: &[Batch],
-        step: u64,
-        weighed: &Weighed,
-    ) -> Result<Losses, TrainError> {
-        let gradients = self.adam.all_gradients();
-        let (mut sum, mut losses) = (PassSum::new(self.devices), Vec::new());
-        let mut work = StepWork::begin(batches);
-        let passes: Vec<usize> = with_targets(batches).collect();
-        for round in passes.chunks(self.devices.count()) {
-            let loss = match round.get(self.devices.rank()) {
-                Some(&i) => {
-                    let pass = |pass: Pass<'_>| pass.backward_observed(&mut work);
-                    self.pass(batches, i, step, weighed, pass)??
-                }
-                None => Tensor::from(0.0),
-            };
-            let of_round = self.devices.gather_numbers(loss.double_value(&[]))?;
-            losses.extend(round.iter().copied().zip(of_round.into_iter().map(Tensor::from)));
-            round.iter().for_each(|&i| work.pass_done(&batches[i]));
-            sum.add(gradients, round.len())?;
-            self.adam.zero_gradients();
-        }
-        sum.finish(gradients)?;
-        Ok(losses)
+        Ok((losses, gradients))
     }
 
     /// Calls `work` with the index and the pass of each micro-batch that has targets, until `work` breaks off.
@@ -264,11 +236,23 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// Adds the gradient of the penalty, which every device computes.
-    fn keep_pass(&self, keep: &dyn Keep, step: u64, loss_scale: f64) -> Result<(), TrainError> {
+    /// Adds the gradient of the penalty, which every device computes, to `gradients`.
+    fn keep_pass(
+        &self,
+        keep: &dyn Keep,
+        step: u64,
+        loss_scale: f64,
+        gradients: &Tensor,
+    ) -> Result<(), TrainError> {
         let batch = keep.batch(step)?;
         if batch.learned() == 0 {
             return Ok(());
+        }
+        let is_slice = self.adam.slices().is_some();
+        if is_slice {
+            // The pass adds to the sum, in the order of one device.
+            self.adam.zero_gradients();
+            self.adam.copy_gradients(gradients, true);
         }
         let _copies = self.adam.copies(self.method.kind())?;
         let model = &self.method.model();
@@ -284,6 +268,10 @@ impl<'a> Trainer<'a> {
             scale: loss_scale * keep.strength() / batch.learned() as f64,
         };
         let _loss = pass.backward()?;
+        if is_slice {
+            self.adam.copy_gradients(gradients, false);
+            self.adam.free_gradients();
+        }
         Ok(())
     }
 
@@ -328,27 +316,7 @@ impl<'a> Trainer<'a> {
             let log_probs = self.log_probs_alone(batches, step)?;
             return Ok(self.weigh_by(batches, log_probs));
         }
-        let mut log_probs = vec![RowLogProbs::default(); batches.len()];
-        let passes: Vec<usize> = with_targets(batches).collect();
-        for round in passes.chunks(self.devices.count()) {
-            let size = |i: &usize| row_counts(&batches[*i]).iter().sum::<usize>();
-            let room = round.iter().map(size).max().unwrap_or(0);
-            let mine = match round.get(self.devices.rank()) {
-                Some(&i) => self.log_probs(batches, i, step)?,
-                None => RowLogProbs::default(),
-            };
-            let mut numbers = [mine.rows, mine.mismatched].concat();
-            numbers.resize(room, 0.0);
-            let of_round = self.devices.gather(&Tensor::from_slice(&numbers))?;
-            for (device, &i) in round.iter().enumerate() {
-                let numbers = Vec::<f64>::try_from(of_round.get(device as i64));
-                let mut rows = numbers.expect("a vector of float64");
-                let [count, others] = row_counts(&batches[i]);
-                rows.truncate(count + others);
-                let mismatched = rows.split_off(count);
-                log_probs[i] = RowLogProbs { rows, mismatched };
-            }
-        }
+        let log_probs = self.log_probs_in_turn(batches, step)?;
         Ok(self.weigh_by(batches, log_probs))
     }
 
@@ -389,7 +357,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// The log-probabilities of the rows of the micro-batch `i`: the first pass.
-    fn log_probs(
+    pub(super) fn log_probs(
         &self,
         batches: &[Batch],
         i: usize,

@@ -502,9 +502,9 @@ error[ST1005]: `hf_token` looks like a secret
 
     #[test]
     fn a_name_without_a_key_has_a_reason() {
-        let error = shown(&format!("{MINIMAL}[train]\nstrategy = \"ddp\"\n"));
+        let error = shown(&format!("{MINIMAL}[train]\nfsdp = true\n"));
         assert!(
-            error.contains("note: `strategy`: `hardware.devices` is the number of processes"),
+            error.contains("note: `fsdp`: `hardware.devices` is the number of processes"),
             "{error}"
         );
     }

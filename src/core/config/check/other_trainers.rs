@@ -195,6 +195,7 @@ pub(in crate::config) fn current_name(name: &str) -> Option<(&'static str, &'sta
         "lr_scheduler" | "lr_scheduler_type" | "scheduler" => ("schedule", "lr_schedule"),
         "warmup" | "num_warmup_steps" => ("schedule", "warmup_steps"),
         "num_gpus" | "gpus" => ("hardware", "devices"),
+        "zero_stage" | "deepspeed_stage" => ("hardware", "strategy"),
         "device" | "gpu" | "cuda" => ("hardware", "accelerator"),
         "quantization" | "quantization_config" | "bnb_4bit_quant_type" | "quant_type" => {
             ("quant", "type")
@@ -215,7 +216,7 @@ pub(in crate::config) fn current_name(name: &str) -> Option<(&'static str, &'sta
 /// Why there is no key for a name of another trainer.
 pub(in crate::config) fn no_counterpart(name: &str) -> Option<Text> {
     let reason = match name {
-        "strategy" | "deepspeed" | "fsdp" | "ds_bucket_mb" | "num_nodes" | "layerwise_lr" => {
+        "deepspeed" | "fsdp" | "ds_bucket_mb" | "layerwise_lr" => {
             msg!(FOREIGN_DEVICES)
         }
         "dim_att" | "dim_ffn" | "head_size" | "head_size_a" | "head_size_divisor"
@@ -292,6 +293,7 @@ pub(in crate::config) fn current_words(
             (&["adam"], Some(msg!(FOREIGN_ADAMW)))
         }
         ("hardware.accelerator", "cuda") => (&["gpu"], None),
+        ("hardware.strategy", word) => return current_strategy(word),
         ("peft.type", "qlora") => (&["lora"], Some(msg!(FOREIGN_QLORA))),
         ("peft.type", "sft" | "none" | "pretrain" | "full_finetune") => (&["full"], None),
         ("peft.type", "state_tuning" | "statetuning") => (&["state"], None),
@@ -306,6 +308,27 @@ pub(in crate::config) fn current_words(
         _ => return None,
     };
     Some(found)
+}
+
+/// [`current_words`] of `hardware.strategy`.
+fn current_strategy(word: &str) -> Option<(&'static [&'static str], Option<Text>)> {
+    let stage = word.trim_end_matches("_offload");
+    let offloads = stage != word;
+    let found: (&[&str], Text) = match stage {
+        "deepspeed" | "deepspeed_stage_1" | "zero_1" | "1" => (&["zero1"], msg!(FOREIGN_STAGE_1)),
+        "deepspeed_stage_2" | "zero_2" | "fsdp_grad_op" | "2" => {
+            (&["zero2"], msg!(FOREIGN_STAGE_2))
+        }
+        "deepspeed_stage_3" | "zero3" | "zero_3" | "fsdp" | "3" => {
+            (&["zero2"], msg!(FOREIGN_STAGE_3))
+        }
+        "ddp_find_unused_parameters_false" | "ddp_spawn" | "single_device" => {
+            (&["ddp"], msg!(FOREIGN_DDP))
+        }
+        _ => return None,
+    };
+    let (words, why) = found;
+    Some((words, Some(if offloads { msg!(FOREIGN_OFFLOAD, why) } else { why })))
 }
 
 /// The value of the key `name` for a number of another trainer.
@@ -356,6 +379,7 @@ mod tests {
             ("schedule.lr_schedule", "cosine"),
             ("optimizer.type", "adamw"),
             ("hardware.accelerator", "cuda"),
+            ("hardware.strategy", "deepspeed_stage_2_offload"),
             ("peft.type", "qlora"),
             ("data.data_type", "json"),
             ("data.loss_mask", "all"),

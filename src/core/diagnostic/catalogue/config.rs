@@ -105,6 +105,19 @@ catalogue! {
     FOREIGN_DEVICES:
         "`hardware.devices` is the number of processes that share a step; each holds the whole model",
         "`hardware.devices` 是共同处理一步的进程数；每个进程都有整个模型";
+    FOREIGN_STAGE_1:
+        "`zero1` slices the moments of the optimizer, as stage 1 does",
+        "`zero1` 像 stage 1 一样把优化器的动量分给各设备";
+    FOREIGN_STAGE_2:
+        "`zero2` slices moments and gradients, as stage 2 does",
+        "`zero2` 像 stage 2 一样把动量和梯度分给各设备";
+    FOREIGN_STAGE_3:
+        "every device keeps all weights; `[quant]` makes frozen weights smaller",
+        "每个设备都保存全部权重；`[quant]` 可缩小冻结的权重";
+    FOREIGN_DDP: "`ddp` keeps everything on every device", "`ddp` 在每个设备上保存全部内容";
+    FOREIGN_OFFLOAD:
+        "{why}; nothing is offloaded, because the devices of a run on CPUs have the memory of the machine",
+        "{why}；不做卸载，因为在 CPU 上运行的设备使用的就是机器内存";
     FOREIGN_MODEL_SIZE: "the value follows from the version and width of the model", "由模型的版本和宽度决定";
     FOREIGN_MAGIC_PRIME:
         "the value is computed from the data; `data.walk = \"magic_prime\"` needs no numbers",

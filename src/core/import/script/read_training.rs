@@ -22,10 +22,14 @@ fn strategy(name: &str) -> String {
     let offloads = name.ends_with("_offload");
     let stage = name.trim_end_matches("_offload");
     let why = match stage {
-        "deepspeed_stage_1" => "every device keeps all moments of the optimizer",
-        "deepspeed_stage_2" => "every device keeps all moments and gradients",
+        "deepspeed_stage_1" => {
+            "`hardware.strategy = \"zero1\"` slices the moments of the optimizer over several devices, `auto` where that saves much"
+        }
+        "deepspeed_stage_2" => {
+            "`hardware.strategy = \"zero2\"` slices moments and gradients over several devices; `auto` slices moments where that saves much"
+        }
         "deepspeed_stage_3" => {
-            "every device keeps all weights; `[quant]` makes frozen ones smaller"
+            "every device keeps all weights; `[quant]` makes frozen ones smaller, `hardware.strategy = \"zero2\"` slices moments and gradients over several devices"
         }
         _ => return ONE_COPY.to_owned(),
     };

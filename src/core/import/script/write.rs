@@ -135,7 +135,9 @@ impl Script {
             self.flag("devices", "1");
         }
         self.take("hardware.rdzv_timeout_secs");
-        self.flag("strategy", "deepspeed_stage_1");
+        let strategy = self.take("hardware.strategy");
+        let is_zero2 = strategy.is_some_and(|strategy| plain(&strategy) == "zero2");
+        self.flag("strategy", if is_zero2 { "deepspeed_stage_2" } else { "deepspeed_stage_1" });
     }
 
     /// Adds comments about the remaining settings that are not at their defaults.

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use tch::{Device, Kind, Tensor};
 
+use super::passes::rows_of;
 use super::{Devices, DevicesError, PassSum};
+use crate::optim::Slices;
 
 /// Repetitions, of which the median counts; one more before them is not timed.
 const REPETITIONS: usize = 7;
@@ -19,8 +21,12 @@ pub fn exchange_time(devices: &dyn Devices, numbers: i64) -> Result<Duration, De
     for repetition in 0..=REPETITIONS {
         devices.gather_numbers(0.0)?; // all begin together
         let started = Instant::now();
-        let mut sum = PassSum::new(devices);
-        sum.add(&gradients, devices.count())?;
+        let mut sum = PassSum::new(devices, Slices::new(numbers, devices.count()));
+        let mut round = sum.begin_round(devices.count());
+        while let Some(bucket) = round.next() {
+            round.begin(&rows_of(&gradients, bucket, devices.count()))?;
+        }
+        round.finish()?;
         sum.finish(&gradients)?;
         if repetition > 0 {
             times.push(started.elapsed());

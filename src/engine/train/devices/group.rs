@@ -12,8 +12,8 @@ use statetune_core::exit::ExitCode;
 use statetune_core::work::Work;
 use tch::{Device, Tensor};
 
-use super::native::{Gloo, Meeting};
-use super::{Devices, DevicesError, Place, Processes};
+use super::native::{Gloo, Meeting, Pending};
+use super::{Devices, DevicesError, Exchange, Place, Processes};
 
 /// Time between two looks at the store.
 const LOOK: Duration = Duration::from_millis(20);
@@ -212,10 +212,11 @@ impl Devices for Group {
         Ok(rows)
     }
 
-    fn exchange(&self, rows: &Tensor) -> Result<Tensor, DevicesError> {
+    fn begin_exchange(&self, rows: &Tensor) -> Result<Box<dyn Exchange + '_>, DevicesError> {
         let out = rows.zeros_like();
-        self.gloo().exchange(&out, rows).map_err(|error| self.reason(error))?;
-        Ok(out)
+        let begun = self.gloo().begin_exchange(&out, rows);
+        let pending = begun.map_err(|error| self.reason(error))?;
+        Ok(Box::new(GroupExchange { group: self, out, pending }))
     }
 
     fn broadcast(&self, tensor: &Tensor) -> Result<(), DevicesError> {
@@ -236,6 +237,20 @@ impl Devices for Group {
 
     fn ask_to_stop(&self) {
         self.asked.store(true, Ordering::Relaxed);
+    }
+}
+
+/// An exchange under way.
+struct GroupExchange<'a> {
+    group: &'a Group,
+    out: Tensor,
+    pending: Pending,
+}
+
+impl Exchange for GroupExchange<'_> {
+    fn wait(self: Box<Self>) -> Result<Tensor, DevicesError> {
+        self.pending.wait().map_err(|error| self.group.reason(error))?;
+        Ok(self.out)
     }
 }
 

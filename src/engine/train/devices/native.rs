@@ -24,6 +24,11 @@ struct CGroup {
     _private: [u8; 0],
 }
 
+#[repr(C)]
+struct CPending {
+    _private: [u8; 0],
+}
+
 unsafe extern "C" {
     fn statetune_meeting_open(
         host: *const c_char,
@@ -64,10 +69,24 @@ unsafe extern "C" {
         message_len: usize,
     ) -> c_int;
     fn statetune_group_close(group: *mut CGroup);
-    fn statetune_group_exchange(
+    fn statetune_group_begin_exchange(
         group: *const CGroup,
         out: *mut C_tensor,
         input: *mut C_tensor,
+        pending: *mut *mut CPending,
+        message: *mut c_char,
+        message_len: usize,
+    ) -> c_int;
+    fn statetune_pending_wait(
+        pending: *const CPending,
+        message: *mut c_char,
+        message_len: usize,
+    ) -> c_int;
+    fn statetune_pending_close(pending: *mut CPending);
+    fn statetune_watch_gradient(
+        leaf: *const C_tensor,
+        number: i64,
+        done: extern "C" fn(i64),
         message: *mut c_char,
         message_len: usize,
     ) -> c_int;
@@ -237,18 +256,26 @@ impl Gloo {
         Ok(Gloo(ptr::NonNull::new(group).expect("set by a call that succeeds")))
     }
 
-    pub(super) fn exchange(&self, out: &Tensor, rows: &Tensor) -> Result<(), DevicesError> {
+    /// Begins to exchange `rows`; `out` has the result once the exchange is over.
+    pub(super) fn begin_exchange(
+        &self,
+        out: &Tensor,
+        rows: &Tensor,
+    ) -> Result<Pending, DevicesError> {
         let (out, rows) = (out.as_ptr().cast_mut(), rows.as_ptr().cast_mut());
-        // SAFETY: the group lives as long as `self`; both pointers are those of live tensors, of which the call reads one and
-        // writes into the elements of the other; it has ended its work when it returns.
+        let mut pending = ptr::null_mut();
+        // SAFETY: the group lives as long as `self`; both pointers are those of live tensors, of which the exchange keeps
+        // references of its own. The call writes one pointer.
         call(|message, len| unsafe {
-            statetune_group_exchange(self.0.as_ptr(), out, rows, message, len)
-        })
+            statetune_group_begin_exchange(self.0.as_ptr(), out, rows, &mut pending, message, len)
+        })?;
+        Ok(Pending(ptr::NonNull::new(pending).expect("set by a call that succeeds")))
     }
 
     pub(super) fn gather(&self, out: &Tensor, tensor: &Tensor) -> Result<(), DevicesError> {
         let (out, tensor) = (out.as_ptr().cast_mut(), tensor.as_ptr().cast_mut());
-        // SAFETY: as for `exchange`.
+        // SAFETY: the group lives as long as `self`; both pointers are those of live tensors, of which the call reads one and
+        // writes into the elements of the other; it has ended its work when it returns.
         call(|message, len| unsafe {
             statetune_group_gather(self.0.as_ptr(), out, tensor, message, len)
         })
@@ -256,7 +283,7 @@ impl Gloo {
 
     pub(super) fn broadcast(&self, tensor: &Tensor) -> Result<(), DevicesError> {
         let tensor = tensor.as_ptr().cast_mut();
-        // SAFETY: as for `exchange`.
+        // SAFETY: as for `gather`.
         call(|message, len| unsafe {
             statetune_group_broadcast(self.0.as_ptr(), tensor, message, len)
         })
@@ -278,6 +305,36 @@ impl Gloo {
             statetune_group_take(self.0.as_ptr(), number(from), tensor, message, len)
         })
     }
+}
+
+/// An exchange under way. One that is dropped goes on.
+pub(super) struct Pending(ptr::NonNull<CPending>);
+
+impl Pending {
+    /// Waits until the exchange is over.
+    pub(super) fn wait(&self) -> Result<(), DevicesError> {
+        // SAFETY: the pointer is that of the constructor, and lives as long as `self`.
+        call(|message, len| unsafe { statetune_pending_wait(self.0.as_ptr(), message, len) })
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        // SAFETY: as for `Meeting`.
+        unsafe { statetune_pending_close(self.0.as_ptr()) }
+    }
+}
+
+/// Calls `done` with `number` whenever a backward pass has accumulated a gradient into `leaf`, on the thread of that pass.
+pub(super) fn watch_gradient(
+    leaf: &Tensor,
+    number: usize,
+    done: extern "C" fn(i64),
+) -> Result<(), KernelError> {
+    // SAFETY: the tensor outlives the call; what the call keeps is a number and a function.
+    call_shim(|message, len| unsafe {
+        statetune_watch_gradient(leaf.as_ptr(), number as i64, done, message, len)
+    })
 }
 
 impl Drop for Gloo {

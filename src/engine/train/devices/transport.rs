@@ -21,12 +21,12 @@ pub trait Devices: Debug {
     /// A device that is gone or failed.
     fn gather(&self, tensor: &Tensor) -> Result<Tensor, DevicesError>;
 
-    /// Gives row r of `rows` (count, n) to device r. Returns the rows for this device, in the order of the devices
+    /// Begins to give row r of `rows` (count, n) to device r. The exchange brings the rows for this device, in the order of the devices
     /// that they are from: (count, n).
     ///
     /// # Errors
     /// As for [`Devices::gather`].
-    fn exchange(&self, rows: &Tensor) -> Result<Tensor, DevicesError>;
+    fn begin_exchange(&self, rows: &Tensor) -> Result<Box<dyn Exchange + '_>, DevicesError>;
 
     /// Sets `tensor` to that of device 0; on the CPU and contiguous.
     ///
@@ -54,6 +54,22 @@ pub trait Devices: Debug {
 
     /// Notes that a device was asked to stop.
     fn ask_to_stop(&self) {}
+}
+
+/// An exchange under way.
+pub trait Exchange {
+    /// Waits until the exchange is over.
+    ///
+    /// # Errors
+    /// As for [`Devices::gather`].
+    fn wait(self: Box<Self>) -> Result<Tensor, DevicesError>;
+}
+
+/// An exchange that is over.
+impl Exchange for Tensor {
+    fn wait(self: Box<Self>) -> Result<Tensor, DevicesError> {
+        Ok(*self)
+    }
 }
 
 impl dyn Devices + '_ {
@@ -141,8 +157,8 @@ impl Devices for Single {
         Ok(tensor.unsqueeze(0))
     }
 
-    fn exchange(&self, rows: &Tensor) -> Result<Tensor, DevicesError> {
-        Ok(rows.shallow_clone())
+    fn begin_exchange(&self, rows: &Tensor) -> Result<Box<dyn Exchange + '_>, DevicesError> {
+        Ok(Box::new(rows.shallow_clone()))
     }
 
     fn broadcast(&self, _: &Tensor) -> Result<(), DevicesError> {

@@ -1,0 +1,86 @@
+//! The work of a step on one of several devices, which take its passes in turn.
+
+use statetune_core::data::Batch;
+use tch::Tensor;
+
+use super::TrainError;
+use super::batch::with_targets;
+use super::devices::{Feed, PassSum};
+use super::objective::{RowLogProbs, Weighed};
+use super::step::{Losses, Trainer};
+use super::step_work::StepWork;
+use crate::optim::Slices;
+
+/// The rows of a micro-batch, and its mismatched rows that have targets.
+fn row_counts(batch: &Batch) -> [usize; 2] {
+    let others = batch.answers.as_ref().map(|answers| &answers.mismatched);
+    [batch.rows, others.filter(|others| others.learned() > 0).map_or(0, |others| others.rows)]
+}
+
+impl Trainer<'_> {
+    /// Forward and backward of the passes that this device takes in turn with the others. The results are those of
+    /// [`Trainer::all_passes`], to the bit, on every device; where moments lie in slices, the gradients are those of the slice.
+    pub(super) fn passes_in_turn(
+        &self,
+        batches: &[Batch],
+        step: u64,
+        weighed: &Weighed,
+    ) -> Result<(Losses, Tensor), TrainError> {
+        let numbers = self.adam.all_values().numel() as i64;
+        let slices = Slices::new(numbers, self.devices.count());
+        let (mut sum, mut losses) = (PassSum::new(self.devices, slices), Vec::new());
+        let mut work = StepWork::begin(batches);
+        let passes: Vec<usize> = with_targets(batches).collect();
+        for round in passes.chunks(self.devices.count()) {
+            self.adam.begin_pass();
+            let feed = Feed::new(&mut sum, &self.adam, round.len(), self.devices.count());
+            let loss = match round.get(self.devices.rank()) {
+                Some(&i) => self.pass(batches, i, step, weighed, |pass| {
+                    // A gradient of several chunks is complete after all of them.
+                    let streams = !pass.is_cut();
+                    feed.of_pass(streams, || Ok(pass.backward_observed(&mut work)?))
+                })?,
+                None => feed.finish().map(|()| Tensor::from(0.0)).map_err(TrainError::from),
+            }?;
+            let of_round = self.devices.gather_numbers(loss.double_value(&[]))?;
+            losses.extend(round.iter().copied().zip(of_round.into_iter().map(Tensor::from)));
+            round.iter().for_each(|&i| work.pass_done(&batches[i]));
+        }
+        if self.adam.slices().is_some() {
+            return Ok((losses, sum.into_slice()));
+        }
+        let gradients = self.adam.all_gradients();
+        sum.finish(&gradients)?;
+        Ok((losses, gradients))
+    }
+
+    /// The log-probabilities of the rows of each micro-batch, on every device.
+    pub(super) fn log_probs_in_turn(
+        &self,
+        batches: &[Batch],
+        step: u64,
+    ) -> Result<Vec<RowLogProbs>, TrainError> {
+        let mut log_probs = vec![RowLogProbs::default(); batches.len()];
+        let passes: Vec<usize> = with_targets(batches).collect();
+        for round in passes.chunks(self.devices.count()) {
+            let size = |i: &usize| row_counts(&batches[*i]).iter().sum::<usize>();
+            let room = round.iter().map(size).max().unwrap_or(0);
+            let mine = match round.get(self.devices.rank()) {
+                Some(&i) => self.log_probs(batches, i, step)?,
+                None => RowLogProbs::default(),
+            };
+            let mut numbers = [mine.rows, mine.mismatched].concat();
+            numbers.resize(room, 0.0);
+            let of_round = self.devices.gather(&Tensor::from_slice(&numbers))?;
+            for (device, &i) in round.iter().enumerate() {
+                let numbers = Vec::<f64>::try_from(of_round.get(device as i64));
+                let mut rows = numbers.expect("a vector of float64");
+                let [count, others] = row_counts(&batches[i]);
+                rows.truncate(count + others);
+                let mismatched = rows.split_off(count);
+                log_probs[i] = RowLogProbs { rows, mismatched };
+            }
+        }
+        Ok(log_probs)
+    }
+}
