@@ -23,8 +23,8 @@ use super::step_work::StepWork;
 use super::{Pass, TrainError, Trainer};
 use crate::model::{LayerState, State};
 
-/// Bytes before the numbers of a message: one for each tensor, and more so that the numbers lie at a multiple of their size.
-const MARKS: i64 = 8;
+/// Bytes before the numbers of a message: one for each tensor, and more so that the numbers lie where those of a tensor would.
+const MARKS: i64 = 64;
 
 impl Trainer<'_> {
     /// Forward and backward of all passes, each by all devices. The results are those of [`Trainer::all_passes`], to the bit, on
