@@ -1,7 +1,7 @@
 // The meeting of the processes that train one model, and what they send each other: libtorch's TCPStore and ProcessGroupGloo.
 //
 // A store holds texts by key; one process serves it, or the launcher does. A group moves tensors of the CPU between all its
-// processes; each process makes the same calls in the same order. No exception leaves this file: a function returns 0, or
+// processes, and each process makes the same calls in the same order; or from one process to another. No exception leaves this file: a function returns 0, or
 // another number after writing its reason into `message`.
 #define USE_C10D_GLOO
 #include <c10/util/Logging.h>
@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 
 #include <cstring>
+#include <deque>
 
 #include "autograd_shim.h"
 
@@ -52,8 +53,18 @@ void end_silent_connections() {
   }
 }
 
+// Tensors on their way from this process to others, at most. More than a model has blocks, so that a process may be one chunk of
+// tokens ahead of the next one.
+constexpr size_t MOST_ON_THEIR_WAY = 128;
+
 struct Group {
   c10::intrusive_ptr<c10d::ProcessGroupGloo> gloo;
+  std::deque<c10::intrusive_ptr<c10d::Work>> given;
+
+  // Waits until at most `most` tensors are on their way, for the one that was given first.
+  void settle(size_t most) {
+    for (; given.size() > most; given.pop_front()) given.front()->wait(WITHOUT_END);
+  }
 };
 
 // An exchange under way.
@@ -128,7 +139,7 @@ extern "C" int statetune_group_open(const Meeting *meeting, int rank, int world,
                                     : ProcessGroupGloo::createDeviceForInterface(std::getenv("GLOO_SOCKET_IFNAME"), false));
     auto gloo = c10::make_intrusive<ProcessGroupGloo>(meeting->store, rank, world, options);
     end_silent_connections();
-    *group = new Group{std::move(gloo)};
+    *group = new Group{std::move(gloo), {}};
   });
 }
 
@@ -162,8 +173,9 @@ extern "C" int statetune_watch_gradient(const Tensor *leaf, int64_t number, void
 }
 
 // `out` (world, n): row `r` is the `in` (1, n) of process `r`.
-extern "C" int statetune_group_gather(const Group *group, Tensor *out, Tensor *in, char *message, size_t message_len) {
+extern "C" int statetune_group_gather(Group *group, Tensor *out, Tensor *in, char *message, size_t message_len) {
   return caught(message, message_len, [&] {
+    group->settle(0);
     c10d::AllgatherOptions options;
     options.timeout = WITHOUT_END;
     group->gloo->_allgather_base(*out, *in, options)->wait();
@@ -177,5 +189,22 @@ extern "C" int statetune_group_broadcast(const Group *group, Tensor *tensor, cha
     options.timeout = WITHOUT_END;
     std::vector<Tensor> one{*tensor};
     group->gloo->broadcast(one, options)->wait();
+  });
+}
+
+// Begins to send a tensor to process `to`, which takes what this process gives in the same order. The tensor has to stay as it is.
+extern "C" int statetune_group_give(Group *group, int to, Tensor *tensor, char *message, size_t message_len) {
+  return caught(message, message_len, [&] {
+    group->settle(MOST_ON_THEIR_WAY - 1);
+    std::vector<Tensor> one{*tensor};
+    group->given.push_back(group->gloo->send(one, to, 0));
+  });
+}
+
+// Waits for the next tensor from process `from`, of the same size.
+extern "C" int statetune_group_take(const Group *group, int from, Tensor *tensor, char *message, size_t message_len) {
+  return caught(message, message_len, [&] {
+    std::vector<Tensor> one{*tensor};
+    group->gloo->recv(one, from, 0)->wait(WITHOUT_END);
   });
 }

@@ -36,12 +36,18 @@ pub(super) fn facts(forecast: &Forecast, warnings: &[Diagnostic]) -> Vec<(&'stat
     let mut fact = |name: &'static str, text: String| facts.push((name, text));
     fact("device", format!("{}, op {}", settings.device, settings.op));
     if let Some(devices) = settings.devices {
-        let passes = u64::from(settings.accumulate_grad_batches);
-        let idle = match devices.saturating_sub(passes) {
-            0 => String::new(),
-            idle => format!(" ({} in a step, {} wait)", count(passes, "pass"), grouped(idle)),
+        let (parts, of, whole): (u64, _, _) = match (settings.in_chunks, forecast.boundaries) {
+            (false, _) => (settings.accumulate_grad_batches.into(), ["pass", "passes"], "step"),
+            (true, cut) => (cut.map_or(1, |cut| cut.chunks), ["chunk", "chunks"], "sample"),
         };
-        let text = "take the passes of a step in turn";
+        let idle = match devices.saturating_sub(parts) {
+            0 => String::new(),
+            idle => {
+                let of = of[usize::from(parts != 1)];
+                format!(" ({} {of} in a {whole}, {} wait)", grouped(parts), grouped(idle))
+            }
+        };
+        let text = format!("take the {} of a {whole} in turn", of[1]);
         let devices = grouped(devices);
         fact("devices", format!("{devices} {text}{idle}; each needs the memory below"));
     }

@@ -240,7 +240,7 @@ pub(crate) fn long_run(case: &Case, devices: usize) -> (Child, PathBuf) {
     long_run_with(case, devices, &[])
 }
 
-fn long_run_with(case: &Case, devices: usize, more: &[&str]) -> (Child, PathBuf) {
+pub(crate) fn long_run_with(case: &Case, devices: usize, more: &[&str]) -> (Child, PathBuf) {
     let count = format!("hardware.devices={devices}");
     let settings = [
         "run",

@@ -40,6 +40,7 @@ mod hub;
 mod hub_data;
 mod import;
 mod import_variants;
+mod in_turn;
 mod install;
 mod kills;
 mod layers;

@@ -11,6 +11,7 @@ mod few_rows;
 mod files;
 #[path = "../gpu.rs"]
 mod gpu;
+mod in_turn;
 mod kl;
 mod likelihood;
 mod memory;

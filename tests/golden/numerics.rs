@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use statetune_core::data::Batch;
+use statetune_core::plan::Sharing;
 use statetune_engine::kernels::Op;
 use statetune_engine::kernels::reference::relative_error;
 use statetune_engine::model::dtype_of;
@@ -13,7 +14,8 @@ use statetune_engine::peft::{
 };
 use statetune_engine::train::BatchTensors;
 use statetune_engine::train::{
-    HeadLoss, LossScaler, NonFiniteValue, StepOptions, TrainError, Trainer, head_loss,
+    Devices, HeadLoss, LossScaler, NonFiniteValue, Single, StepOptions, TrainError, Trainer,
+    head_loss,
 };
 use tch::{Device, Kind, Reduction, Tensor};
 
@@ -70,7 +72,16 @@ pub(super) fn full_tuning(weights: &Weights, kind: Kind) -> WeightTuning {
 }
 
 pub(super) fn trainer(method: &dyn Method, kind: Kind, options: StepOptions) -> Trainer<'_> {
-    Trainer::new(method, ADAM, LossScaler::for_dtype(dtype_of(kind)), options)
+    trainer_on(method, kind, options, (&Single, Sharing::Ddp))
+}
+
+pub(super) fn trainer_on<'a>(
+    method: &'a dyn Method,
+    kind: Kind,
+    options: StepOptions,
+    on: (&'a dyn Devices, Sharing),
+) -> Trainer<'a> {
+    Trainer::shared(method, ADAM, LossScaler::for_dtype(dtype_of(kind)), options, on)
 }
 
 /// Rows of these lengths, padded to the longest, with a target at every third position.

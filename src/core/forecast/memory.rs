@@ -62,7 +62,7 @@ pub struct Workload<'a> {
     pub teacher: Option<TeacherLoad>,
     /// Devices that share a step.
     pub devices: u64,
-    /// What each of several devices keeps of moments and gradients.
+    /// How several devices share a step.
     pub sharing: Sharing,
 }
 
@@ -245,11 +245,18 @@ impl Workload<'_> {
         let numbers =
             4 * self.shape.state_numbers() + 2 * self.elt() * self.shape.n_embd.unsigned_abs();
         let bytes = self.rows * self.shape.n_layer.unsigned_abs() * numbers;
-        let kept_every = kept_every(count, bytes, self.boundary_room());
-        Some(Boundaries { chunks, kept_every, kept: most_kept(count, kept_every), bytes })
+        let (kept_every, kept) = if self.devices > 1 && self.sharing == Sharing::Context {
+            // A state comes from another device, which cannot be asked again.
+            (1, chunks.div_ceil(self.devices))
+        } else {
+            let every = kept_every(count, bytes, self.boundary_room());
+            (every, most_kept(count, every))
+        };
+        Some(Boundaries { chunks, kept_every, kept, bytes })
     }
 
-    /// Bytes of the states between the chunks; the states of the chunk in progress and their gradients are three more.
+    /// Bytes of the states between the chunks; the states of the chunk in progress and their gradients are three more, of which
+    /// those on their way to another device are a part.
     fn boundary_bytes(&self) -> u64 {
         let tokens = self.rows * self.tokens * TOKEN_BYTES;
         self.boundaries().map_or(0, |one| (one.kept + 3) * one.bytes + tokens)
@@ -343,6 +350,8 @@ impl Workload<'_> {
             Sharing::Ddp => (1 + AdamOptions::MOMENTS) * numbers + slice,
             Sharing::Zero1 => numbers + (1 + AdamOptions::MOMENTS) * slice,
             Sharing::Zero2 => (1 + AdamOptions::MOMENTS) * slice,
+            // Gradients go from device to device with the chunks: their sum, and one on its way.
+            Sharing::Context => (1 + AdamOptions::MOMENTS + 2) * numbers,
         }
     }
 

@@ -109,9 +109,12 @@ pub struct Settings {
     pub op: String,
     /// The device with its number of threads.
     pub device: String,
-    /// Devices that share the passes of a step; absent for one.
+    /// Devices that share a step; absent for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub devices: Option<u64>,
+    /// Whether they take the chunks of a sample in turn, not the passes of a step.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_chunks: bool,
     /// The version of libtorch.
     pub libtorch: String,
 }
@@ -151,7 +154,8 @@ impl Strategies {
     pub fn of(workload: &Workload<'_>) -> Option<Strategies> {
         let bytes = |sharing| Workload { sharing, ..*workload }.memory().total;
         let memory = |sharing| StrategyMemory { strategy: sharing, bytes: bytes(sharing) };
-        let all = Sharing::ALL.map(memory).into();
+        let can = |sharing: &Sharing| *sharing != Sharing::Context || workload.chunk_ctx.is_some();
+        let all = Sharing::ALL.into_iter().filter(can).map(memory).collect();
         (workload.devices > 1).then_some(Strategies { chosen: workload.sharing, all })
     }
 }

@@ -2,6 +2,7 @@
 
 mod base_template;
 mod chunks;
+mod context;
 mod data;
 mod device;
 mod distill;
@@ -119,7 +120,7 @@ impl Plan {
 }
 
 impl Plan {
-    /// What each of several devices keeps of moments and gradients, for a model of this shape.
+    /// How several devices share a step of a model of this shape.
     pub fn sharing(&self, shape: &Shape) -> Sharing {
         self.train.devices.sharing(self.method.trainable_parameters(shape))
     }
@@ -166,6 +167,7 @@ pub fn resolve(
     rates::check(&mut faults);
     rates::check_warmup(&mut faults);
     chunks::check(&mut faults);
+    context::check(&mut faults);
     objective::check(&mut faults);
     let sources = sources::sources(&mut faults, purpose);
     let data = data::resolve(&mut faults, sources, runs_dir.join(CACHE));

@@ -52,6 +52,7 @@ impl Plan {
             }
         };
         self.check_peft(&shape).map_err(ShapeError::Contradiction)?;
+        self.check_context(&shape).map_err(ShapeError::Contradiction)?;
         self.check_vocabulary(&shape, ids).map_err(ShapeError::Contradiction)?;
         self.check_world(&shape, ids).map_err(ShapeError::Contradiction)?;
         Ok(shape)

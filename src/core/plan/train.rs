@@ -72,7 +72,7 @@ pub struct DevicesPlan {
     pub per_machine: u32,
     /// Machines.
     pub num_nodes: u32,
-    /// What each of them keeps.
+    /// How they share a step.
     pub strategy: Strategy,
     /// How long the devices wait for each other at the start.
     pub timeout: Duration,
@@ -84,13 +84,19 @@ impl DevicesPlan {
         u64::from(self.per_machine) * u64::from(self.num_nodes)
     }
 
-    /// What each device keeps where `numbers` parameters train.
+    /// Whether several devices take the chunks of each sample in turn.
+    pub fn take_chunks(&self) -> bool {
+        self.strategy == Strategy::Context && self.count() > 1
+    }
+
+    /// How the devices share a step in which `numbers` parameters train.
     pub fn sharing(&self, numbers: u64) -> Sharing {
         match self.strategy {
             Strategy::Auto if numbers < MANY => Sharing::Ddp,
             Strategy::Auto | Strategy::Zero1 => Sharing::Zero1,
             Strategy::Ddp => Sharing::Ddp,
             Strategy::Zero2 => Sharing::Zero2,
+            Strategy::Context => Sharing::Context,
         }
     }
 }
@@ -98,7 +104,7 @@ impl DevicesPlan {
 /// Trainable parameters from which on `hardware.strategy = "auto"` slices their moments, which take 128 MB then.
 const MANY: u64 = 16_000_000;
 
-/// What each of several devices keeps of moments and gradients.
+/// How several devices share a step: what each keeps of moments and gradients, and whether they take its passes in turn.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Sharing {
@@ -108,11 +114,13 @@ pub enum Sharing {
     Zero1,
     /// A slice of both; all gradients of a pass exist while that pass is computed and exchanged.
     Zero2,
+    /// All of both. The devices take the chunks of each pass in turn.
+    Context,
 }
 
 impl Sharing {
     /// All values.
-    pub const ALL: [Sharing; 3] = [Sharing::Ddp, Sharing::Zero1, Sharing::Zero2];
+    pub const ALL: [Sharing; 4] = [Sharing::Ddp, Sharing::Zero1, Sharing::Zero2, Sharing::Context];
 
     /// Its name in `hardware.strategy`.
     pub fn name(self) -> &'static str {
@@ -120,6 +128,7 @@ impl Sharing {
             Sharing::Ddp => "ddp",
             Sharing::Zero1 => "zero1",
             Sharing::Zero2 => "zero2",
+            Sharing::Context => "context",
         }
     }
 }

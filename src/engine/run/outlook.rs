@@ -305,6 +305,7 @@ fn settings(plan: &Plan) -> Settings {
         objective: objective(plan),
         device: recorded_device(device(plan.train.device)),
         devices: Some(train.devices.count()).filter(|count| *count > 1),
+        in_chunks: train.devices.take_chunks(),
         libtorch: crate::LIBTORCH_VERSION.to_string(),
     }
 }

@@ -12,6 +12,7 @@ mod cut;
 mod devices;
 mod error;
 mod fit;
+mod in_turn;
 mod keep;
 mod kl;
 mod loss;
@@ -33,7 +34,8 @@ pub use checkpoint::{
     SaveError, digest_values, restore, restore_values, save as save_checkpoint, write_values,
 };
 pub use devices::{
-    Devices, DevicesError, Group, Launcher, PassSum, Place, Processes, Single, exchange_time,
+    Devices, DevicesError, Exchange, Group, Launcher, PassSum, Place, Processes, Single,
+    exchange_time,
 };
 pub use error::TrainError;
 pub use fit::{StepDone, fit};

@@ -36,7 +36,8 @@ pub(super) struct Part<'a> {
     pub(super) scale: f64,
 }
 
-/// Looks at the values of a pass in the order in which they are computed.
+/// Looks at the values of a pass in the order in which they are computed. Where the chunks of a row lie on several devices, hands
+/// the states of each block on, and their gradients back.
 pub(super) trait Observer {
     /// Why a pass ends early.
     type Stop: From<KernelError>;
@@ -63,6 +64,33 @@ pub(super) trait Observer {
     /// The number of positions that come next, and their direction.
     fn begin(&mut self, positions: u64, direction: Direction) {
         let _ = (positions, direction);
+    }
+
+    /// The block `i` comes next in the forward pass: waits until the states before it are there.
+    ///
+    /// # Errors
+    /// Ends the pass, as in the three calls below.
+    fn await_states(&mut self, i: usize) -> Result<(), Self::Stop> {
+        let _ = i;
+        Ok(())
+    }
+
+    /// Takes the states `after` the last token of the part, those of block `i`.
+    fn take_states(&mut self, i: usize, after: &LayerState) -> Result<(), Self::Stop> {
+        let _ = (i, after);
+        Ok(())
+    }
+
+    /// Waits for the gradients of the states of block `i` after the last token; absent: they are those of [`Part::d_after`].
+    fn await_gradients(&mut self, i: usize) -> Result<Option<LayerState>, Self::Stop> {
+        let _ = i;
+        Ok(None)
+    }
+
+    /// The gradients of the states of block `i` before the first token are final.
+    fn take_gradients(&mut self, i: usize) -> Result<(), Self::Stop> {
+        let _ = i;
+        Ok(())
     }
 }
 
@@ -158,10 +186,13 @@ impl Part<'_> {
         let (mut x, mut v_first) = (detached(&embedded), None);
         let mut layers = Vec::with_capacity(before.layers.len());
         for (i, before) in before.layers.iter().enumerate() {
+            observer.await_states(i)?;
             // Gradients are recorded, and dropped with the block, see `Part::backward_by_blocks`.
             let output = self.block::<O>(i, &x, v_first.as_ref(), &before.wkv)?;
             output.show(i, observer)?;
-            layers.push(output.after.map(kept));
+            let after = output.after.map(kept);
+            observer.take_states(i, &after)?;
+            layers.push(after);
             x = detached(&output.x);
             v_first = output.v_first.as_ref().map(detached);
         }
@@ -197,6 +228,7 @@ impl Part<'_> {
         let last = start.layers.len() - 1;
         // The backward pass of the last block comes next and computes it, so it is not run here.
         for (i, before) in start.layers[..last].iter().enumerate() {
+            observer.await_states(i)?;
             // Gradients are recorded, and dropped with the block, because without them a model with trained parameters
             // computes with other kernels, and other bits, than in the backward pass.
             let output = self.block::<O>(i, &inputs[i], v_first.as_ref(), &before.wkv)?;
@@ -208,6 +240,7 @@ impl Part<'_> {
             v_first = output.v_first.map(|v| v.detach());
         }
 
+        observer.await_states(last)?;
         let mut loss = Tensor::new();
         let mut dx = Tensor::new(); // of the input of the block above
         let mut dv_first: Option<Tensor> = None; // summed over the blocks that mix `v_first` in
@@ -216,12 +249,13 @@ impl Part<'_> {
             let v_in = v_first.as_ref().filter(|_| i > 0).map(|v| leaf(v, needs[i]));
             let wkv = cut::<O>(&before.wkv);
             let output = self.block::<O>(i, &x, v_in.as_ref(), &wkv)?;
-            let d_after = self.d_after.map(|d| &d.layers[i]);
+            let handed_back = observer.await_gradients(i)?;
+            let d_after = handed_back.as_ref().or(self.d_after.map(|d| &d.layers[i]));
             if i == last {
                 if new {
                     output.show(i, observer)?;
                 }
-                (loss, dx) = self.backward_of_head(&output, new, observer)?;
+                (loss, dx) = self.backward_of_head(&output, d_after, new, observer)?;
             }
             // Only the first block makes `v_first`; the others pass it on.
             let of_v = output.v_first.as_ref().zip(dv_first.as_ref()).filter(|_| i == 0);
@@ -250,6 +284,7 @@ impl Part<'_> {
             if let Some(dv) = v_in.map(|v| v.grad()).filter(Tensor::defined) {
                 dv_first = Some(dv_first.map_or(dv.shallow_clone(), |sum| sum + dv));
             }
+            observer.take_gradients(i)?;
             if !needs[i] && !O::IS_LOOKING {
                 break;
             }
@@ -258,15 +293,16 @@ impl Part<'_> {
         Ok(loss)
     }
 
-    /// From the last block's output to the loss, and back into the block; for an observer only to the gradient of the
-    /// output, which is returned with the loss.
+    /// From the last block's output to the loss, and back into the block, with the gradients `d_after` of what it carries on; for an
+    /// observer only to the gradient of the output, which is returned with the loss.
     fn backward_of_head<O: Observer>(
         &self,
         output: &BlockOutput,
+        d_after: Option<&LayerState>,
         new: bool,
         observer: &mut O,
     ) -> Result<(Tensor, Tensor), O::Stop> {
-        let Part { model, before, batch, d_after, .. } = *self;
+        let Part { model, before, batch, .. } = *self;
         let top = cut::<O>(&output.x);
         let restarts = batch.restarts.as_ref();
         let (hidden, seen) = model.finish(&top, &batch.inputs, before.seen.as_ref(), restarts);
@@ -274,7 +310,7 @@ impl Part<'_> {
             let value = || hidden.x.shallow_clone();
             observer.see(format_args!("ln_out"), Direction::Forward, value)?;
         }
-        let d_after = d_after.filter(|_| !O::IS_LOOKING).and_then(|d| d.layers.last());
+        let d_after = d_after.filter(|_| !O::IS_LOOKING);
         let carried: Vec<_> = d_after.into_iter().flat_map(|d| pairs(&output.after, d)).collect();
         let loss = self.backward_from_hidden(&hidden, seen.as_ref(), &carried, observer)?;
         let dx = if O::IS_LOOKING { top.grad() } else { Tensor::new() };

@@ -60,8 +60,10 @@ pub struct Trainer<'a> {
     pub objective: &'a dyn Objective,
     /// A penalty on what changes elsewhere, if any.
     pub keep: Option<&'a dyn Keep>,
-    /// The devices that share a step, in passes.
+    /// The devices that share a step.
     pub devices: &'a dyn Devices,
+    /// How they share it.
+    sharing: Sharing,
 }
 
 impl<'a> Trainer<'a> {
@@ -75,7 +77,8 @@ impl<'a> Trainer<'a> {
         Trainer::shared(method, adam, scaler, options, (&Single, Sharing::Ddp))
     }
 
-    /// [`Trainer::new`] on one of several `devices`.
+    /// [`Trainer::new`] on one of several `devices`. [`Sharing::Context`] is for objectives without a teacher, and for models without
+    /// `head_qk`.
     pub fn shared(
         method: &'a dyn Method,
         adam: AdamOptions,
@@ -88,13 +91,14 @@ impl<'a> Trainer<'a> {
             count: devices.count(),
             gradients: sharing == Sharing::Zero2,
         };
-        let is_whole = devices.is_single() || sharing == Sharing::Ddp;
+        let is_whole = matches!(sharing, Sharing::Ddp | Sharing::Context) || devices.is_single();
         let adam = Adam::shared(method.parameters(), adam, (!is_whole).then_some(share));
         if !devices.is_single() {
             watch_gradients(&adam).expect("trainable parameters are leaves");
         }
         let objective = &CrossEntropy;
-        Trainer { method, adam, scaler, options, objective, keep: None, devices }
+        let keep = None;
+        Trainer { method, adam, scaler, options, objective, keep, devices, sharing }
     }
 
     /// Forward and backward over the micro-batches of one step, then one optimizer step.
@@ -124,6 +128,9 @@ impl<'a> Trainer<'a> {
         let loss_scale = self.loss_scale();
         let (losses, gradients) = match self.devices.is_single() {
             true => self.all_passes(batches, step, &weighed)?,
+            false if self.sharing == Sharing::Context => {
+                self.chunks_in_turn(batches, step, &weighed)?
+            }
             false => self.passes_in_turn(batches, step, &weighed)?,
         };
         if let Some(keep) = self.keep {

@@ -48,7 +48,7 @@ impl StepWork {
     }
 
     fn show(&mut self) {
-        self.work.set((self.before + self.within) * SHARES / self.total.max(1));
+        self.work.set((self.before + self.within).min(self.total) * SHARES / self.total.max(1));
     }
 }
 

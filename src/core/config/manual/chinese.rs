@@ -184,7 +184,7 @@ hardware
   键
     accelerator        存放模型并进行计算的设备。
     devices            每台机器上的进程数；它们各有整个模型，轮流处理一步中的各遍。
-    strategy           多个设备各自保存优化器的哪一部分。
+    strategy           多个设备怎样分担一步的计算和内存。
     num_nodes          运行所用的机器数。
     rdzv_timeout_secs  开始时设备互相等待的时间。
     threads            参与计算的 CPU 线程数，至少 1。";

@@ -225,7 +225,7 @@ pub struct Hardware {
     /// Results are the same for any number.
     #[schemars(range(min = 1, max = 1024), extend("x-unit" = "devices"))]
     pub devices: u32,
-    /// What each of several devices keeps of the optimizer. Results are the same for any value.
+    /// How several devices share the work and the memory of a step. Results are the same for any value.
     pub strategy: Strategy,
     /// Machines of the run. More than 1 requires a launcher such as torchrun.
     #[schemars(range(min = 1, max = 1024), extend("x-unit" = "machines"))]
@@ -252,7 +252,7 @@ impl Default for Hardware {
     }
 }
 
-/// What each of several devices keeps of the optimizer.
+/// How several devices share the work and the memory of a step.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
@@ -260,12 +260,14 @@ pub enum Strategy {
     /// `ddp` below 16 million trainable parameters, otherwise `zero1`.
     #[default]
     Auto,
-    /// Each device keeps all moments and gradients. A device that is lost costs nothing.
+    /// The devices take the passes of a step in turn, and each keeps all moments and gradients. A device that is lost costs nothing.
     Ddp,
     /// Each device keeps its share of the moments and updates its share of the parameters. A device that is lost costs the steps since the last checkpoint.
     Zero1,
     /// `zero1`, and between the passes of a step each device keeps its share of the gradients only.
     Zero2,
+    /// `ddp`, but the devices take the chunks of each sample in turn, of `train.chunk_ctx` tokens: for long samples where a step has fewer passes than devices.
+    Context,
 }
 
 /// The device that holds the model and computes.

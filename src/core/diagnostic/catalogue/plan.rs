@@ -332,6 +332,21 @@ catalogue! {
         "`chunk_ctx = {chunk_ctx}` is not a multiple of {step}",
         "`chunk_ctx = {chunk_ctx}` 不是 {step} 的倍数";
     SET_CHUNK_CTX: "set `chunk_ctx = {near}`", "设 `chunk_ctx = {near}`";
+    CONTEXT_NEEDS_CHUNKS[ST2119]:
+        "`strategy = \"context\"` requires `train.chunk_ctx`",
+        "`strategy = \"context\"` 需要 `train.chunk_ctx`";
+    DEVICES_TAKE_CHUNKS:
+        "the devices compute the chunks of a sample in turn",
+        "各设备轮流计算一个样本的各块";
+    CONTEXT_NEEDS_SFT[ST2119]:
+        "`strategy = \"context\"` does not work with `objective.type = \"{name}\"`",
+        "`strategy = \"context\"` 不能与 `objective.type = \"{name}\"` 一起使用";
+    CONTEXT_WITH_HEAD_QK[ST2119]:
+        "`strategy = \"context\"` does not work with a model that has `head_qk`",
+        "`strategy = \"context\"` 不能用于带 `head_qk` 的模型";
+    SHARE_PASSES:
+        "set `strategy = \"auto\"`: the devices then take the passes of a step in turn, with the same result",
+        "设 `strategy = \"auto\"`：各设备便轮流处理一步中的各遍，结果相同";
     CHUNK_CTX_CUTS_NOTHING[ST2305]:
         "`chunk_ctx` has no effect, because no sample is longer than `ctx_len = {ctx_len}`",
         "`chunk_ctx` 不起作用，因为没有样本长于 `ctx_len = {ctx_len}`";

@@ -223,6 +223,14 @@ impl Devices for Group {
         self.gloo().broadcast(tensor).map_err(|error| self.reason(error))
     }
 
+    fn give(&self, to: usize, tensor: &Tensor) -> Result<(), DevicesError> {
+        self.gloo().give(to, tensor).map_err(|error| self.reason(error))
+    }
+
+    fn take(&self, from: usize, tensor: &Tensor) -> Result<(), DevicesError> {
+        self.gloo().take(from, tensor).map_err(|error| self.reason(error))
+    }
+
     fn is_asked_to_stop(&self) -> bool {
         self.asked.load(Ordering::Relaxed)
     }

@@ -91,7 +91,7 @@ unsafe extern "C" {
         message_len: usize,
     ) -> c_int;
     fn statetune_group_gather(
-        group: *const CGroup,
+        group: *mut CGroup,
         out: *mut C_tensor,
         input: *mut C_tensor,
         message: *mut c_char,
@@ -99,6 +99,20 @@ unsafe extern "C" {
     ) -> c_int;
     fn statetune_group_broadcast(
         group: *const CGroup,
+        tensor: *mut C_tensor,
+        message: *mut c_char,
+        message_len: usize,
+    ) -> c_int;
+    fn statetune_group_give(
+        group: *mut CGroup,
+        to: c_int,
+        tensor: *mut C_tensor,
+        message: *mut c_char,
+        message_len: usize,
+    ) -> c_int;
+    fn statetune_group_take(
+        group: *const CGroup,
+        from: c_int,
         tensor: *mut C_tensor,
         message: *mut c_char,
         message_len: usize,
@@ -115,6 +129,11 @@ fn call(shim: impl FnOnce(*mut c_char, usize) -> c_int) -> Result<(), DevicesErr
 
 fn c_text(text: &str) -> CString {
     CString::new(text.replace('\0', "")).expect("without zero bytes")
+}
+
+/// The number of a device.
+fn number(n: usize) -> c_int {
+    c_int::try_from(n).unwrap_or(c_int::MAX)
 }
 
 fn milliseconds(time: Duration) -> i64 {
@@ -217,7 +236,6 @@ impl Gloo {
         timeout: Duration,
     ) -> Result<Gloo, DevicesError> {
         let own = c_text(own);
-        let number = |n: usize| c_int::try_from(n).unwrap_or(c_int::MAX);
         let mut group = ptr::null_mut();
         call(|message, len| {
             // SAFETY: the store is alive, the text ends with a zero byte and outlives the call, which writes one pointer and
@@ -268,6 +286,23 @@ impl Gloo {
         // SAFETY: as for `gather`.
         call(|message, len| unsafe {
             statetune_group_broadcast(self.0.as_ptr(), tensor, message, len)
+        })
+    }
+
+    pub(super) fn give(&self, to: usize, tensor: &Tensor) -> Result<(), DevicesError> {
+        let tensor = tensor.as_ptr().cast_mut();
+        // SAFETY: the group lives as long as `self`, which one thread uses; the pointer is that of a live tensor, whose
+        // elements the group owns too until they are sent.
+        call(|message, len| unsafe {
+            statetune_group_give(self.0.as_ptr(), number(to), tensor, message, len)
+        })
+    }
+
+    pub(super) fn take(&self, from: usize, tensor: &Tensor) -> Result<(), DevicesError> {
+        let tensor = tensor.as_ptr().cast_mut();
+        // SAFETY: as for `exchange`.
+        call(|message, len| unsafe {
+            statetune_group_take(self.0.as_ptr(), number(from), tensor, message, len)
         })
     }
 }

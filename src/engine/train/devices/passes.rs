@@ -274,6 +274,14 @@ mod tests {
         fn broadcast(&self, _: &Tensor) -> Result<(), DevicesError> {
             unreachable!("sums need no broadcast")
         }
+
+        fn give(&self, _: usize, _: &Tensor) -> Result<(), DevicesError> {
+            unreachable!("sums are of all devices")
+        }
+
+        fn take(&self, _: usize, _: &Tensor) -> Result<(), DevicesError> {
+            unreachable!("sums are of all devices")
+        }
     }
 
     /// The gradient of a pass, whose sums depend on the order of additions. Divisions and products alone, because a compiler

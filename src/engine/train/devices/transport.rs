@@ -6,7 +6,8 @@ use tch::{Device, Kind, Tensor};
 
 use super::DevicesError;
 
-/// The devices of a run, each with the whole model. Every device makes the same calls in the same order.
+/// The devices of a run, each with the whole model. Every device makes the same calls in the same order, but for
+/// [`Devices::give`] and [`Devices::take`], which are between two.
 pub trait Devices: Debug {
     /// The number of this device, from 0. Device 0 writes the run directory and decides.
     fn rank(&self) -> usize;
@@ -32,6 +33,19 @@ pub trait Devices: Debug {
     /// # Errors
     /// As for [`Devices::gather`].
     fn broadcast(&self, tensor: &Tensor) -> Result<(), DevicesError>;
+
+    /// Gives `tensor` to the device `to`, which takes what comes from a device in the order in which it was given. Does not wait
+    /// for that device, so nothing may change the tensor afterwards; on the CPU and contiguous.
+    ///
+    /// # Errors
+    /// As for [`Devices::gather`].
+    fn give(&self, to: usize, tensor: &Tensor) -> Result<(), DevicesError>;
+
+    /// Waits for the next tensor that the device `from` gives, and sets `tensor`, of the same size and dtype, to it.
+    ///
+    /// # Errors
+    /// As for [`Devices::gather`].
+    fn take(&self, from: usize, tensor: &Tensor) -> Result<(), DevicesError>;
 
     /// Whether this process was asked to stop.
     fn is_asked_to_stop(&self) -> bool {
@@ -149,5 +163,13 @@ impl Devices for Single {
 
     fn broadcast(&self, _: &Tensor) -> Result<(), DevicesError> {
         Ok(())
+    }
+
+    fn give(&self, _: usize, _: &Tensor) -> Result<(), DevicesError> {
+        unreachable!("there is no other device")
+    }
+
+    fn take(&self, _: usize, _: &Tensor) -> Result<(), DevicesError> {
+        unreachable!("there is no other device")
     }
 }
