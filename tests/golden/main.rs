@@ -14,6 +14,7 @@ mod gpu;
 mod kl;
 mod likelihood;
 mod memory;
+mod model_files;
 #[path = "../null_gpu/mod.rs"]
 mod null_gpu;
 mod null_gpu_tests;
