@@ -15,9 +15,7 @@ use serde_json::{Value, json};
 use statetune_engine::model::{Shape, Version};
 
 use crate::case::{Case, STATE, checkpoint};
-use crate::resume::{
-    chain_len, same_numbers, signal, spawn, wait_for_second_run, wait_until,
-};
+use crate::resume::{chain_len, same_numbers, signal, spawn, wait_for_second_run, wait_until};
 
 /// Sixty steps with an evaluation after each, one checkpoint kept.
 const MANY: [&str; 6] = [
@@ -315,7 +313,8 @@ fn preparing_data_stops_at_a_signal_and_leaves_nothing() {
 
 /// A case with a suite of this many items that the model answers, and one of as many cloze texts.
 fn with_suites(items: usize) -> Case {
-    let question = |i: usize| format!("{{\"question\": \"How many is {i}?\", \"regex\": \"[aeiou]\"}}\n");
+    let question =
+        |i: usize| format!("{{\"question\": \"How many is {i}?\", \"regex\": \"[aeiou]\"}}\n");
     let text = |i: usize| format!("{{\"text\": \"After {i} comes\", \"target\": \"{}\"}}\n", i + 1);
     let suites = "[eval]\nsuites = [\"asked.jsonl\", \"cloze.jsonl\"]\n\n[log]";
     Case::new()

@@ -32,9 +32,7 @@ fn suite(file: &str, settings: &Value, more: &[Value]) -> String {
 #[test]
 #[ignore = "needs lm-evaluation-harness, see scripts/suite_programs.sh"]
 fn metrics_are_those_of_lm_evaluation_harness() {
-    let item = |question: &str, choices: &[&str], answer: usize| {
-        json!({ "question": question, "choices": choices, "answer": answer })
-    };
+    let item = |question: &str, choices: &[&str], answer: usize| json!({ "question": question, "choices": choices, "answer": answer });
     // Choices of very different length, in characters and in bytes.
     let more = [
         item("What do you say?", &["Hi!", "你好，朋友", "Good morning to all of you."], 1),
@@ -52,8 +50,10 @@ fn metrics_are_those_of_lm_evaluation_harness() {
     let [model, vocabulary] = ["models/tiny-chat.pth", "models/tiny-vocab.txt"].map(project);
 
     let of_model = [model.clone(), vocabulary.clone()];
-    let [model_name, vocabulary_name] = of_model.each_ref().map(|file| file.to_str().expect("UTF-8"));
-    let mut arguments = vec!["eval", model_name, "--tokenizer", vocabulary_name, "--format", "json"];
+    let [model_name, vocabulary_name] =
+        of_model.each_ref().map(|file| file.to_str().expect("UTF-8"));
+    let mut arguments =
+        vec!["eval", model_name, "--tokenizer", vocabulary_name, "--format", "json"];
     arguments.extend(files.iter().flat_map(|file| ["--suite", file.to_str().expect("UTF-8")]));
     let output = case.statetune(&arguments);
     let ours: Value = serde_json::from_str(&output.is_done().stdout).expect("JSON");
@@ -66,7 +66,10 @@ fn metrics_are_those_of_lm_evaluation_harness() {
             let theirs = value.as_f64().expect("a number");
             let ours = ours["metrics"][format!("{name}.{metric}")].as_f64().expect("a number");
             println!("{name}.{metric}: {ours} {theirs}");
-            assert!((ours / theirs - 1.0).abs() < 1e-6 || ours == theirs, "{name}.{metric}: {ours} {theirs}");
+            assert!(
+                (ours / theirs - 1.0).abs() < 1e-6 || ours == theirs,
+                "{name}.{metric}: {ours} {theirs}"
+            );
         }
     }
     let count = |name: &str| theirs[name].as_object().map_or(0, serde_json::Map::len);

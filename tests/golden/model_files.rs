@@ -5,9 +5,7 @@ use std::process::Command;
 
 use statetune_core::tensorfile::{Dtype, write_pth};
 use statetune_engine::kernels::Op;
-use statetune_engine::model::{
-    Arch, Model, Ranks, Rwkv7, Shape, Version, Weights, file_tensor,
-};
+use statetune_engine::model::{Arch, Model, Ranks, Rwkv7, Shape, Version, Weights, file_tensor};
 use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
 

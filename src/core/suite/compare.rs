@@ -87,7 +87,9 @@ pub struct Comparison {
 /// What the intervals of [`Value`] are, for people.
 pub fn intervals() -> String {
     let draws = grouped(RESAMPLES as u64);
-    format!("95 % intervals, of shares by Wilson, of other values and of changes by bootstrap over items, {draws} draws")
+    format!(
+        "95 % intervals, of shares by Wilson, of other values and of changes by bootstrap over items, {draws} draws"
+    )
 }
 
 impl Verdict {
@@ -187,7 +189,9 @@ fn metric_row(
         value: tuned_value.value - was.value,
         interval: match equal_change(metric, base, tuned) {
             Some(change) => Interval::of_equal_changes(change, tuned.items()),
-            None => Interval::of_draws(of_tuned.iter().zip(drawn).map(|(now, was)| now - was).collect()),
+            None => {
+                Interval::of_draws(of_tuned.iter().zip(drawn).map(|(now, was)| now - was).collect())
+            }
         },
     });
     MetricRow {
@@ -286,13 +290,18 @@ mod tests {
         let row = |base: f64, tuned: f64| {
             let found = Comparison::of(Some(&all(base)), &all(tuned), &items(20));
             let MetricRow { base, tuned, change, verdict, .. } = &found.metrics[0];
-            let text = format!("{} {} {:+}", base.expect("a base"), tuned, change.expect("a change"));
+            let text =
+                format!("{} {} {:+}", base.expect("a base"), tuned, change.expect("a change"));
             (text, *verdict, found.most_flips().map(|most| format!("{most:.4}")))
         };
         let (none, every) = ("0.000 [0.000, 0.161]", "1.000 [0.839, 1.000]");
         assert_eq!(
             row(0.0, 0.0),
-            (format!("{none} {none} +0.000 [-0.139, +0.139]"), Some(Verdict::Unclear), Some("0.1391".into()))
+            (
+                format!("{none} {none} +0.000 [-0.139, +0.139]"),
+                Some(Verdict::Unclear),
+                Some("0.1391".into())
+            )
         );
         assert_eq!(
             row(0.0, 1.0),

@@ -37,7 +37,10 @@ impl Interval {
         let center = (share + square / 2.0) / (1.0 + square);
         let half = (share * (1.0 - share) * square + square * square / 4.0).sqrt() / (1.0 + square);
         // Rounding would leave a share of 0 or 1 outside.
-        Interval { low: (center - half).min(share).max(0.0), high: (center + half).max(share).min(1.0) }
+        Interval {
+            low: (center - half).min(share).max(0.0),
+            high: (center + half).max(share).min(1.0),
+        }
     }
 
     /// Of a value over items, from its values over the items of each draw.
@@ -91,7 +94,10 @@ mod tests {
             for right in 0..=items {
                 let Interval { low, high } = Interval::of_share(right, items);
                 let share = right as f64 / items as f64;
-                assert!(0.0 <= low && low <= share && share <= high && high <= 1.0, "{right} of {items}");
+                assert!(
+                    0.0 <= low && low <= share && share <= high && high <= 1.0,
+                    "{right} of {items}"
+                );
                 // The ends solve the equation of the interval.
                 for end in [low, high].into_iter().filter(|end| *end > 0.0 && *end < 1.0) {
                     let far = (share - end).abs() - Z * (end * (1.0 - end) / items as f64).sqrt();

@@ -23,8 +23,8 @@ use super::teacher::new_objective;
 use crate::RunError;
 use crate::optim::{Adam, Moments};
 use crate::train::{
-    Devices, DevicesError, Keep, Objective, Preferences, References, StepDone, StepOptions, TrainError,
-    Trainer, fit,
+    Devices, DevicesError, Keep, Objective, Preferences, References, StepDone, StepOptions,
+    TrainError, Trainer, fit,
 };
 
 /// What device 0 tells the others.
