@@ -23,6 +23,7 @@ test: libtorch cuda-tools ## provision libtorch, build, and run all tests
 test-full: test bench dist wheel ## the tests, those that take minutes too, and the benchmarks
 	scripts/export_programs.sh
 	scripts/preference_programs.sh
+	scripts/suite_programs.sh
 	cargo test --release --workspace -- --ignored
 	scripts/install_elsewhere.sh
 	scripts/container.sh

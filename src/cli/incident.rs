@@ -10,7 +10,7 @@ use statetune_core::plan::{Plan, Purpose};
 use statetune_core::records::{Incident, incident_folders};
 use statetune_core::store::find_run;
 use statetune_engine::RunError;
-use statetune_engine::run::{CHARACTERS, describe, replay};
+use statetune_engine::run::{CHARACTERS, Replayed, describe, replay};
 use statetune_engine::train::Reading;
 
 use super::begin::fail;
@@ -147,7 +147,7 @@ fn show_one(args: &ShowArgs) -> Result<(), Box<Diagnostic>> {
         say(json!(incident));
         return Ok(());
     }
-    let Incident { what, became, step, epoch, lr, loss_scale, environment, .. } = &incident;
+    let Incident { what, became, step, epoch, loss, lr, loss_scale, environment, .. } = &incident;
     let norms = incident.grad_norms.iter();
     let norms: Vec<String> =
         norms.map(|norm| norm.map_or("not finite".to_owned(), |norm| norm.to_string())).collect();
@@ -159,6 +159,10 @@ fn show_one(args: &ShowArgs) -> Result<(), Box<Diagnostic>> {
         }
     }
     say(format_args!("batch       {}", incident.documents.join(", ")));
+    say(format_args!(
+        "loss        {}",
+        loss.map_or("not finite".to_owned(), |loss| loss.to_string())
+    ));
     say(format_args!("norms       {}", norms.join(", ")));
     say(format_args!("rate        {lr}, loss scale {loss_scale}"));
     say(format_args!("checkpoint  {}", incident.checkpoint.as_deref().unwrap_or("none")));
@@ -195,7 +199,7 @@ fn replay_one(args: &ReplayArgs, color: Color) -> ExitCode {
         Err(code) => return code,
     };
     match replay(&plan, &incident, &folder) {
-        Ok(readings) => print_readings(args, &plan, &readings),
+        Ok(replayed) => print_replayed(args, &plan, &incident, &replayed),
         Err(error) => fail(&error, color),
     }
 }
@@ -218,7 +222,13 @@ fn replay_plan(args: &ReplayArgs, run: &Path, color: Color) -> Result<Plan, Exit
     experiment.plan(&run.join("resolved.toml"), Purpose::Generate, color)
 }
 
-fn print_readings(args: &ReplayArgs, plan: &Plan, readings: &[Reading]) -> ExitCode {
+fn print_replayed(
+    args: &ReplayArgs,
+    plan: &Plan,
+    incident: &Incident,
+    replayed: &Replayed,
+) -> ExitCode {
+    let Replayed { readings, loss } = replayed;
     let first = readings.iter().find(|reading| reading.not_finite > 0);
     let code = if first.is_some() { ExitCode::AnswerNo } else { ExitCode::Ok };
     let (precision, op) = (plan.train.precision.name(), plan.train.op.name());
@@ -228,6 +238,8 @@ fn print_readings(args: &ReplayArgs, plan: &Plan, readings: &[Reading]) -> ExitC
             "precision": precision,
             "op": op,
             "finite": first.is_none(),
+            "loss": loss,
+            "loss_of_run": incident.loss,
             "readings": readings.iter().map(reading_json).collect::<Vec<_>>(),
         }));
         return code;
@@ -243,6 +255,8 @@ fn print_readings(args: &ReplayArgs, plan: &Plan, readings: &[Reading]) -> ExitC
         ]);
     }
     say(listed);
+    let of_run = incident.loss.map_or("not finite".to_owned(), |loss| format!("{loss:.6}"));
+    say(format_args!("loss {loss:.6}, in the run {of_run}"));
     match first {
         None => say(format_args!("all values are finite in {precision}, op {op}")),
         Some(reading) => say(format_args!(

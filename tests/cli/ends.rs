@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use statetune_engine::model::{Shape, Version};
 
 use crate::case::{Case, STATE, checkpoint};
-use crate::resume::{same_numbers, signal, spawn, wait_for_second_run, wait_until};
+use crate::resume::{chain_len, same_numbers, signal, spawn, wait_for_second_run, wait_until};
 
 /// Sixty steps with an evaluation after each, one checkpoint kept.
 const MANY: [&str; 6] = [
@@ -308,5 +308,101 @@ fn preparing_data_stops_at_a_signal_and_leaves_nothing() {
         is_clean(&output);
         assert_eq!(output.status.code(), Some(130), "{output:?}");
         assert_eq!((building(), case.runs().len()), (0, 0));
+    }
+}
+
+/// A case with a suite of this many items that the model answers, and one of as many cloze texts.
+fn with_suites(items: usize) -> Case {
+    let question =
+        |i: usize| format!("{{\"question\": \"How many is {i}?\", \"regex\": \"[aeiou]\"}}\n");
+    let text = |i: usize| format!("{{\"text\": \"After {i} comes\", \"target\": \"{}\"}}\n", i + 1);
+    let suites = "[eval]\nsuites = [\"asked.jsonl\", \"cloze.jsonl\"]\n\n[log]";
+    Case::new()
+        .having("asked.jsonl", (0..items).map(question).collect::<String>())
+        .having("cloze.jsonl", (0..items).map(text).collect::<String>())
+        .with(STATE, "[log]", suites)
+}
+
+/// One Ctrl-C, and two that are one request, within the suites before training and after a mini-epoch.
+#[test]
+fn suites_stop_at_a_signal_and_are_measured_after_the_resume() {
+    let case = with_suites(400);
+    let settings = ["--set=sample.held_out=0"];
+    case.statetune(&arguments(&["run", STATE], &settings)).is_done();
+    let whole = case.only_run();
+    let again = arguments(&["run", STATE, "--resume", "auto"], &settings);
+    let other = || case.runs().into_iter().find(|run| *run != whole);
+    let epoch = chain_len(&case, &whole) / 2;
+    for (steps, signals) in [(0, 1), (2, 2)] {
+        let child = spawn(&case, &again);
+        let is_measuring = |run: &PathBuf| {
+            let now = std::fs::read_to_string(case.path(run.join("now.json"))).unwrap_or_default();
+            now.contains("\"suites\"") && chain_len(&case, run) >= steps * epoch / 2
+        };
+        wait_until(|| other().is_some_and(|run| is_measuring(&run)));
+        for _ in 0..signals {
+            signal(&child, "-INT");
+            sleep(Duration::from_millis(50));
+        }
+        let output = child.wait_with_output().expect("it ends");
+        is_clean(&output);
+        assert_eq!(output.status.code(), Some(75), "{output:?}");
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        let line = format!("stopped after step {steps} of 4, everything is saved\n");
+        assert!(stdout.contains(&line), "{stdout}");
+    }
+    case.statetune(&again).is_done();
+    let run = other().expect("a second run");
+    same_numbers(&case, &whole, &run, "epoch-0001");
+    let suites = |run: &Path| case.read(run.join("suites.jsonl"));
+    assert!(suites(&whole) == suites(&run), "suites.jsonl differs");
+    assert_eq!(case.lines(run.join("suites.jsonl")).len(), 2 + 3 * 2);
+}
+
+/// A long text is read to its end, unless a second request comes.
+#[test]
+fn a_second_request_ends_suites_at_once() {
+    let text = json!({ "text": "the cat is on the roof again and ".repeat(20_000) }).to_string();
+    let case = Case::new().having("long.jsonl", text).with(
+        STATE,
+        "[log]",
+        "[eval]\nsuites = [\"long.jsonl\"]\n\n[log]",
+    );
+    let child = spawn(&case, &["run", STATE]);
+    let now = |run: &PathBuf| std::fs::read_to_string(case.path(run.join("now.json")));
+    let is_measuring = |run: &PathBuf| now(run).is_ok_and(|now| now.contains("\"suites\""));
+    wait_until(|| case.runs().first().is_some_and(is_measuring));
+    let of_model = ["eval", "base.pth", "--tokenizer", "vocab.txt", "--suite", "long.jsonl"];
+    let measured = spawn(&case, &of_model);
+    sleep(Duration::from_millis(700));
+    signal(&measured, "-INT");
+    signal(&child, "-INT");
+    sleep(Duration::from_millis(1100));
+    signal(&measured, "-INT");
+    signal(&child, "-INT");
+    for child in [measured, child] {
+        let output = child.wait_with_output().expect("it ends");
+        is_clean(&output);
+        assert_eq!(output.status.code(), Some(130), "{output:?}");
+        assert!(output.stdout.is_empty(), "{output:?}");
+    }
+    assert!(!case.path(case.only_run().join("suites.jsonl")).exists());
+}
+
+/// `eval` has nothing to save: one Ctrl-C ends it, at whatever moment.
+#[test]
+fn an_evaluation_of_suites_ends_at_a_signal() {
+    let case = with_suites(20_000);
+    let suites = ["--suite", "asked.jsonl", "--suite", "cloze.jsonl"];
+    let eval = arguments(&["eval", "base.pth", "--tokenizer", "vocab.txt"], &suites);
+    for millis in [5, 300, 900] {
+        let child = spawn(&case, &eval);
+        sleep(Duration::from_millis(millis));
+        signal(&child, "-INT");
+        let asked = Instant::now();
+        let output = child.wait_with_output().expect("it ends");
+        is_clean(&output);
+        assert_eq!((code(&output), output.stdout.len()), (130, 0), "{output:?}");
+        assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
     }
 }

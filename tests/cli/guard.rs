@@ -50,13 +50,13 @@ fn poisoned() -> Case {
 }
 
 /// A base of two heads whose tensors are changed, for `state.toml`.
-fn two_heads(change: impl Fn(&str, Tensor) -> Tensor) -> Case {
+pub fn two_heads(change: impl Fn(&str, Tensor) -> Tensor) -> Case {
     let (n_layer, n_embd, vocab_size) = SIZES;
     let shape = Shape::for_scratch(Version::V7, n_layer, 2 * n_embd, vocab_size);
     Case::new().having("base.pth", tampered(shape, change))
 }
 
-fn record(case: &Case, run: &Path) -> Value {
+pub fn record(case: &Case, run: &Path) -> Value {
     let incidents = case.list(run.join("incidents"));
     let last = incidents.last().expect("an incident");
     serde_json::from_str(&case.read(run.join("incidents").join(last).join("incident.json")))

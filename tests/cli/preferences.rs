@@ -23,7 +23,7 @@ fn objective(name: &str) -> String {
 }
 
 /// Pairs of a short and a long answer.
-fn pairs() -> Vec<Value> {
+pub fn pairs() -> Vec<Value> {
     let pair = |i: usize| {
         let rejected = format!("no {}", "and no ".repeat(1 + i % 4));
         json!({ "prompt": format!("say {i}"), "chosen": "yes", "rejected": rejected })
@@ -32,7 +32,7 @@ fn pairs() -> Vec<Value> {
 }
 
 /// The same answers, one in a record, each with a label.
-fn labelled() -> Vec<Value> {
+pub fn labelled() -> Vec<Value> {
     let record = |(i, pair): (usize, Value)| {
         let (answer, label) =
             if i % 2 == 0 { (&pair["chosen"], true) } else { (&pair["rejected"], false) };
@@ -46,10 +46,15 @@ fn labelled() -> Vec<Value> {
 }
 
 /// An experiment with this objective on these records.
-fn case_of(name: &str, records: &[Value]) -> Case {
+pub fn case_of(name: &str, records: &[Value]) -> Case {
+    with_objective(Case::new(), name, records)
+}
+
+/// The experiment of a case with this objective on these records.
+pub fn with_objective(case: Case, name: &str, records: &[Value]) -> Case {
     let lines: String = records.iter().map(|record| format!("{record}\n")).collect();
     let rates = "lr_init = 0.1\nlr_final = 0.1";
-    let case = Case::new().having("data.jsonl", lines);
+    let case = case.having("data.jsonl", lines);
     let case = case.with(STATE, "[peft]", &format!("{}\n[peft]", objective(name)));
     case.with(STATE, "lr_init = 1.0\nlr_final = 0.01", rates)
 }

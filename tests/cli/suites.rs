@@ -65,7 +65,7 @@ texts: texts, 2 items
 │ byte_perplexity ┆ # [#, #] │
 │ token_perplexity ┆ # [#, #] │
 └─┴─┘
-in brackets: 95 % intervals by bootstrap over items, 2,000 draws
+in brackets: 95 % intervals, of shares by Wilson, of other values and of changes by bootstrap over items, 2,000 draws
 "
     );
     let arguments = [&of_model[..], &["written.jsonl", "--suite", "cl*.jsonl", "--format", "json"]];

@@ -15,6 +15,7 @@ mod in_turn;
 mod kl;
 mod likelihood;
 mod memory;
+mod model_files;
 #[path = "../null_gpu/mod.rs"]
 mod null_gpu;
 mod null_gpu_tests;

@@ -6,7 +6,7 @@ use statetune_core::peft::StateTuning as Table;
 use statetune_core::tensorfile::{Dtype, TensorFile};
 use statetune_engine::exports::{ExportOptions, StateFile, combine, save_state};
 use statetune_engine::kernels::Op;
-use statetune_engine::model::{Model, Shape, TimeState, Version, Weights};
+use statetune_engine::model::{Model, Shape, Shift, TimeState, Version, Weights};
 use statetune_engine::peft::{
     AdapterSpec, AnyMethod, Compute, Layers, Lora, Method, Parts, StatePart, StateSpec,
     StateTuning, TuningSpec, WeightTuning,
@@ -17,6 +17,10 @@ use tch::{Device, Kind, Tensor};
 use super::chunk_ctx::packed;
 use super::numerics::{OPTIONS, assert_close, both_parts, gradients, trainer, weights_of};
 use super::peft::passport;
+use super::versions::{
+    OPS, Outcome, STATE_FILL, hash_fill, model, next_tokens, packed_equals_separate, packed_rows,
+    restarts, shapes, time_state,
+};
 
 const VOCAB_SIZE: i64 = 61;
 
@@ -231,5 +235,59 @@ fn trainable_parameters_are_counted() {
         let method = StateTuning::start(Model::new(&weights, Kind::Float, Op::Cpu), spec);
         let trained: usize = method.parameters().iter().map(|one| one.tensor.numel()).sum();
         assert_eq!(planned, trained as u64, "{chosen}");
+    }
+}
+
+/// The initial states of the printed numbers with shift states.
+fn shifted_state(shape: &Shape, kind: Kind) -> TimeState {
+    let rows = hash_fill(STATE_FILL + 1, &[2 * shape.n_layer, shape.n_embd]).to_kind(kind);
+    let shift = (0..shape.n_layer)
+        .map(|layer| Shift { att: rows.get(2 * layer), ffn: rows.get(2 * layer + 1) });
+    TimeState { shift: Some(shift.collect()), ..time_state(shape, kind) }
+}
+
+/// The gradients of shift states against central differences of the loss of packed documents, in float64, by the plain form
+/// and by the fused stages.
+#[test]
+fn gradients_of_shift_states_match_central_differences() {
+    const STEP: f64 = 1e-4;
+    let (rows, restarts) = (packed_rows(), restarts());
+    for shape in shapes() {
+        for op in [Op::Reference, Op::Cpu] {
+            let model = model(shape, Kind::Double, op);
+            let outcome =
+                |state| Outcome::new(&model, state, &rows, &next_tokens(&rows), Some(&restarts));
+            let found = outcome(shifted_state(&shape, Kind::Double));
+            let (layers, gradients) = (shape.n_layer as usize, found.state_gradients);
+            let of_shift = &gradients[gradients.len() - 2 * layers..];
+            for (layer, channel) in [(0, 3), (layers - 1, 70)] {
+                for half in 0..2 {
+                    let loss = |by: f64| {
+                        let state = shifted_state(&shape, Kind::Double);
+                        let Shift { att, ffn } =
+                            &state.shift.as_ref().expect("shift states")[layer];
+                        let _ = [att, ffn][half].get(channel).g_add_scalar_(by);
+                        outcome(state).loss_sum
+                    };
+                    let expected = (loss(STEP) - loss(-STEP)) / (2.0 * STEP);
+                    let gradient = of_shift[2 * layer + half].double_value(&[channel]);
+                    assert!(
+                        (gradient - expected).abs() < 1e-7 && expected.abs() > 1e-6,
+                        "{shape:?} {op:?} {layer} {half}: {gradient:e} is not {expected:e}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn packed_documents_with_shift_states_equal_separate_ones() {
+    for shape in shapes() {
+        for op in OPS {
+            for (kind, tolerance) in [(Kind::Double, 1e-12), (Kind::Float, 1e-5)] {
+                packed_equals_separate(shape, op, (kind, tolerance), shifted_state);
+            }
+        }
     }
 }

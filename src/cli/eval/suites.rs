@@ -11,6 +11,7 @@ use statetune_core::exit::ExitCode;
 use statetune_core::plan::Purpose;
 use statetune_core::suite::{
     Comparison, Flip, Kind, MetricRow, RESAMPLES, Suite, SuiteScores, Verdict, find_suites,
+    intervals,
 };
 use statetune_core::words::{count, grouped, printable};
 use statetune_core::work::Work;
@@ -30,10 +31,8 @@ const FLIPS: usize = 5;
 const CHARS: usize = 60;
 
 /// What the brackets of [`metrics_table`] are.
-pub(crate) static INTERVALS: LazyLock<String> = LazyLock::new(|| {
-    let draws = grouped(RESAMPLES as u64);
-    format!("in brackets: 95 % intervals by bootstrap over items, {draws} draws")
-});
+pub(crate) static INTERVALS: LazyLock<String> =
+    LazyLock::new(|| format!("in brackets: {}", intervals()));
 
 /// Measures the suites and prints the results; `requirement` is the condition to meet.
 pub(super) fn eval_suites(args: &EvalArgs, color: Color) -> ExitCode {
@@ -234,7 +233,10 @@ fn print(one: &Comparison) {
     }
     if one.kind != Kind::Text {
         let (right, wrong) = one.flipped();
-        say(format_args!("items that turned right: {right}, wrong: {wrong}"));
+        let most = one.most_flips().map_or_else(String::new, |most| {
+            format!("; at most {:.1} % of other items turn, with 95 % confidence", most * 100.0)
+        });
+        say(format_args!("items that turned right: {right}, wrong: {wrong}{most}"));
     }
     if !one.flips.is_empty() {
         let mut rows = table(&["item", "now", "question", "expected", "base", "tuned"]);

@@ -8,24 +8,20 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::preference::{Answer, Judged, Preference, Sample, judge_pairs, log_sigmoid, sigmoid};
+use super::settings::objective_settings;
 
-/// `[objective]` with `type = "dpo"`: the chosen answer of a pair gains more over the start of the run than the rejected one.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Dpo {
-    /// How strongly preferences act, above 0. In `dpo` and `kto`, smaller values allow larger changes from the start of the
-    /// run; in `orpo`, the weight beside the cross-entropy; in `simpo`, the factor on the difference.
-    #[schemars(extend("x-unit" = "no unit", "exclusiveMinimum" = 0.0))]
-    pub beta: f64,
-    /// The share of pairs that may be labelled the wrong way round, from 0 to below 0.5. Only applies to `loss = "sigmoid"`.
-    #[schemars(range(min = 0.0), extend("x-unit" = "fraction of the pairs", "exclusiveMaximum" = 0.5))]
-    pub label_smoothing: f64,
-    /// The function of the difference between the gains of both answers.
-    pub loss: DpoLoss,
-    /// Strength of a penalty on what tuning changes elsewhere, at least 0: a factor on the mean distance `KL(base || tuned)` on
-    /// the text of `eval.general`, of which each step reads `train.micro_bsz` rows. 0 turns the penalty off.
-    #[schemars(range(min = 0.0), extend("x-unit" = "no unit"))]
-    pub keep: f64,
+objective_settings! {
+    /// `[objective]` with `type = "dpo"`: the chosen answer of a pair gains more over the start of the run than the rejected
+    /// one.
+    pub struct Dpo {
+        beta = 0.1,
+        /// The share of pairs that may be labelled the wrong way round, from 0 to below 0.5. Only applies to `loss =
+        /// "sigmoid"`.
+        #[schemars(range(min = 0.0), extend("x-unit" = "fraction of the pairs", "exclusiveMaximum" = 0.5))]
+        pub label_smoothing: f64 = 0.0,
+        /// The function of the difference between the gains of both answers.
+        pub loss: DpoLoss = DpoLoss::default(),
+    }
 }
 
 /// The function of the difference between the gains of both answers.
@@ -38,12 +34,6 @@ pub enum DpoLoss {
     Sigmoid,
     /// `(h - 1 / (2 beta))^2` with log-probabilities per token: IPO. Stops at a difference of `1 / (2 beta)`.
     Ipo,
-}
-
-impl Default for Dpo {
-    fn default() -> Self {
-        Self { beta: 0.1, label_smoothing: 0.0, loss: DpoLoss::default(), keep: 0.0 }
-    }
 }
 
 impl Dpo {

@@ -5,36 +5,21 @@
 //! answer has the loss `w_good (1 - sigmoid(beta (r - z)))`, a bad one `w_bad (1 - sigmoid(beta (z - r)))`. z is the mean
 //! gain of answers that stand behind questions of other records, at least 0, and counts as a constant.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use super::preference::{Answer, Judged, Preference, Sample, sigmoid};
+use super::settings::objective_settings;
 
-/// `[objective]` with `type = "kto"`: answers that are labelled good gain over the start of the run, bad ones lose. A record
-/// has the key `label` (true or false), or is a pair: its chosen answer is good, its rejected one bad.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Kto {
-    /// How strongly preferences act, above 0. In `dpo` and `kto`, smaller values allow larger changes from the start of the
-    /// run; in `orpo`, the weight beside the cross-entropy; in `simpo`, the factor on the difference.
-    #[schemars(extend("x-unit" = "no unit", "exclusiveMinimum" = 0.0))]
-    pub beta: f64,
-    /// Weight of good answers, above 0. With few good answers, raise this weight: the sums of both kinds of weights should be
-    /// about equal.
-    #[schemars(extend("x-unit" = "no unit", "exclusiveMinimum" = 0.0))]
-    pub desirable_weight: f64,
-    /// Weight of bad answers, above 0.
-    #[schemars(extend("x-unit" = "no unit", "exclusiveMinimum" = 0.0))]
-    pub undesirable_weight: f64,
-    /// Strength of a penalty on what tuning changes elsewhere, at least 0: a factor on the mean distance `KL(base || tuned)` on
-    /// the text of `eval.general`, of which each step reads `train.micro_bsz` rows. 0 turns the penalty off.
-    #[schemars(range(min = 0.0), extend("x-unit" = "no unit"))]
-    pub keep: f64,
-}
-
-impl Default for Kto {
-    fn default() -> Self {
-        Self { beta: 0.1, desirable_weight: 1.0, undesirable_weight: 1.0, keep: 0.0 }
+objective_settings! {
+    /// `[objective]` with `type = "kto"`: answers that are labelled good gain over the start of the run, bad ones lose. A
+    /// record has the key `label` (true or false), or is a pair: its chosen answer is good, its rejected one bad.
+    pub struct Kto {
+        beta = 0.1,
+        /// Weight of good answers, above 0. With few good answers, raise this weight: the sums of both kinds of weights
+        /// should be about equal.
+        #[schemars(extend("x-unit" = "no unit", "exclusiveMinimum" = 0.0))]
+        pub desirable_weight: f64 = 1.0,
+        /// Weight of bad answers, above 0.
+        #[schemars(extend("x-unit" = "no unit", "exclusiveMinimum" = 0.0))]
+        pub undesirable_weight: f64 = 1.0,
     }
 }
 

@@ -8,6 +8,7 @@ mod dpo;
 mod kto;
 mod orpo;
 mod preference;
+mod settings;
 mod sft;
 mod simpo;
 #[cfg(test)]

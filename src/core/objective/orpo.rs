@@ -4,28 +4,13 @@
 //! With the mean `m` of the log-probabilities of an answer's tokens and `log odds = m - log(1 - exp m)`, the loss is
 //! `-m(chosen) - beta log sigmoid(log odds(chosen) - log odds(rejected))`.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use super::preference::{Answer, Judged, Preference, Sample, judge_pairs, log_sigmoid, sigmoid};
+use super::settings::objective_settings;
 
-/// `[objective]` with `type = "orpo"`: imitates the chosen answer of a pair and raises its odds against the rejected one.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Orpo {
-    /// How strongly preferences act, above 0. In `dpo` and `kto`, smaller values allow larger changes from the start of the
-    /// run; in `orpo`, the weight beside the cross-entropy; in `simpo`, the factor on the difference.
-    #[schemars(extend("x-unit" = "no unit", "exclusiveMinimum" = 0.0))]
-    pub beta: f64,
-    /// Strength of a penalty on what tuning changes elsewhere, at least 0: a factor on the mean distance `KL(base || tuned)` on
-    /// the text of `eval.general`, of which each step reads `train.micro_bsz` rows. 0 turns the penalty off.
-    #[schemars(range(min = 0.0), extend("x-unit" = "no unit"))]
-    pub keep: f64,
-}
-
-impl Default for Orpo {
-    fn default() -> Self {
-        Self { beta: 0.1, keep: 0.0 }
+objective_settings! {
+    /// `[objective]` with `type = "orpo"`: imitates the chosen answer of a pair and raises its odds against the rejected one.
+    pub struct Orpo {
+        beta = 0.1,
     }
 }
 

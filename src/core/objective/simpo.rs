@@ -4,32 +4,17 @@
 //! With the mean `m` of the log-probabilities of an answer's tokens, the loss is
 //! `-log sigmoid(beta (m(chosen) - m(rejected)) - gamma)`.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use super::preference::{Answer, Judged, Preference, Sample, judge_pairs, log_sigmoid, sigmoid};
+use super::settings::objective_settings;
 
-/// `[objective]` with `type = "simpo"`: the tokens of the chosen answer of a pair become likelier than those of the rejected
-/// one, on average.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Simpo {
-    /// How strongly preferences act, above 0. In `dpo` and `kto`, smaller values allow larger changes from the start of the
-    /// run; in `orpo`, the weight beside the cross-entropy; in `simpo`, the factor on the difference.
-    #[schemars(extend("x-unit" = "no unit", "exclusiveMinimum" = 0.0))]
-    pub beta: f64,
-    /// The margin that the difference shall exceed, at least 0. The paper uses about half of `beta`.
-    #[schemars(range(min = 0.0), extend("x-unit" = "no unit"))]
-    pub gamma: f64,
-    /// Strength of a penalty on what tuning changes elsewhere, at least 0: a factor on the mean distance `KL(base || tuned)` on
-    /// the text of `eval.general`, of which each step reads `train.micro_bsz` rows. 0 turns the penalty off.
-    #[schemars(range(min = 0.0), extend("x-unit" = "no unit"))]
-    pub keep: f64,
-}
-
-impl Default for Simpo {
-    fn default() -> Self {
-        Self { beta: 2.0, gamma: 1.0, keep: 0.0 }
+objective_settings! {
+    /// `[objective]` with `type = "simpo"`: the tokens of the chosen answer of a pair become likelier than those of the
+    /// rejected one, on average.
+    pub struct Simpo {
+        beta = 2.0,
+        /// The margin that the difference shall exceed, at least 0. The paper uses about half of `beta`.
+        #[schemars(range(min = 0.0), extend("x-unit" = "no unit"))]
+        pub gamma: f64 = 1.0,
     }
 }
 

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! incident.json          what was not finite and where first, recent gradient norms, environment
-//! batch.jsonl            one line per row: documents, tokens, targets
+//! batch.jsonl            one line per row: documents, tokens, targets, and what is compared
 //! trainable.safetensors  trainable parameters before the step (after it when the update was not finite)
 //! ```
 
@@ -40,6 +40,9 @@ pub struct Incident {
     pub first: Option<FirstNonFinite>,
     /// `guard.nonfinite`: what the run did.
     pub policy: Nonfinite,
+    /// Loss of the step, in nats; `null` when it was not finite.
+    #[serde(default)]
+    pub loss: Option<f64>,
     /// Learning rate of the step.
     pub lr: f64,
     /// Loss scale of the step; 1 without scaling.

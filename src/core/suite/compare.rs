@@ -1,31 +1,15 @@
 //! Two models on the same items: values, intervals, and the items whose answers changed.
 //!
-//! Intervals are those of the bootstrap by items: the items are drawn again and again with replacement, and the middle 95 %
-//! of the values of the draws is the interval. The same draws serve both models and their difference, so that the interval of
-//! the difference is that of paired items. The draws are seeded: equal scores give equal intervals.
+//! The same draws serve both models and their difference, so that the interval of the difference is that of paired items.
 
 use std::fmt;
 
 use serde::Serialize;
 
+use super::interval::{Interval, RESAMPLES, draws, most_exceptions};
 use super::item::{ItemText, Kind};
 use super::metric::{Better, Metric, SuiteScores};
-use crate::data::{below, generator};
-
-/// Draws of all items.
-pub const RESAMPLES: usize = 2000;
-const SEED: u64 = 7;
-/// The draws left out at each end of the interval.
-const TAIL: usize = RESAMPLES / 40;
-
-/// The middle 95 % of the values of draws.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Interval {
-    /// Lower end.
-    pub low: f64,
-    /// Upper end.
-    pub high: f64,
-}
+use crate::words::grouped;
 
 /// A value with its interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -100,6 +84,14 @@ pub struct Comparison {
     pub flips: Vec<Flip>,
 }
 
+/// What the intervals of [`Value`] are, for people.
+pub fn intervals() -> String {
+    let draws = grouped(RESAMPLES as u64);
+    format!(
+        "95 % intervals, of shares by Wilson, of other values and of changes by bootstrap over items, {draws} draws"
+    )
+}
+
 impl Verdict {
     /// The word for people.
     pub fn word(self) -> &'static str {
@@ -164,20 +156,13 @@ impl Comparison {
         let right = self.flips.iter().filter(|flip| flip.is_right).count();
         (right, self.flips.len() - right)
     }
-}
 
-/// The items of each draw.
-fn draws(items: usize) -> Vec<Vec<usize>> {
-    let mut rng = generator(SEED, 0);
-    let mut draw = || (0..items).map(|_| below(items as u64, &mut rng) as usize).collect();
-    if items == 0 { Vec::new() } else { (0..RESAMPLES).map(|_| draw()).collect() }
-}
-
-fn interval(mut values: Vec<f64>) -> Interval {
-    values.sort_by(f64::total_cmp);
-    let end = values.len().saturating_sub(1);
-    let at = |at: usize| values.get(at.min(end)).copied().unwrap_or(f64::NAN);
-    Interval { low: at(TAIL), high: at(end.saturating_sub(TAIL)) }
+    /// Where items are right or wrong and none flipped: the largest share of other items that flip, with 95 % confidence.
+    pub fn most_flips(&self) -> Option<f64> {
+        let row = self.metrics.first()?;
+        let is_known = self.kind.metrics()[0].is_share() && row.base.is_some();
+        (is_known && self.items > 0 && self.flips.is_empty()).then(|| most_exceptions(self.items))
+    }
 }
 
 fn metric_row(
@@ -186,29 +171,45 @@ fn metric_row(
     tuned: &SuiteScores,
     draws: &[Vec<usize>],
 ) -> MetricRow {
-    let all: Vec<usize> = (0..tuned.items()).collect();
     let drawn = |scores: &SuiteScores| -> Vec<f64> {
         draws.iter().map(|draw| metric.value(scores, draw)).collect()
     };
     let value = |scores: &SuiteScores, drawn: &[f64]| Value {
-        value: metric.value(scores, &all),
-        interval: interval(drawn.to_vec()),
+        value: metric.of_all(scores),
+        interval: match metric.right(scores) {
+            Some(right) => Interval::of_share(right, scores.items() as u64),
+            None => Interval::of_draws(drawn.to_vec()),
+        },
     };
     let of_tuned = drawn(tuned);
-    let of_base = base.map(|base| (value(base, &drawn(base)), drawn(base)));
-    let tuned = value(tuned, &of_tuned);
-    let change = of_base.as_ref().map(|(base, drawn)| Value {
-        value: tuned.value - base.value,
-        interval: interval(of_tuned.iter().zip(drawn).map(|(now, was)| now - was).collect()),
+    let of_base = base.map(|base| (base, drawn(base)));
+    let tuned_value = value(tuned, &of_tuned);
+    let base_value = of_base.as_ref().map(|(base, drawn)| value(base, drawn));
+    let change = of_base.as_ref().zip(base_value).map(|((base, drawn), was)| Value {
+        value: tuned_value.value - was.value,
+        interval: match equal_change(metric, base, tuned) {
+            Some(change) => Interval::of_equal_changes(change, tuned.items()),
+            None => {
+                Interval::of_draws(of_tuned.iter().zip(drawn).map(|(now, was)| now - was).collect())
+            }
+        },
     });
     MetricRow {
         metric: metric.name,
         better: metric.better,
-        base: of_base.map(|(base, _)| base),
-        tuned,
+        base: base_value,
+        tuned: tuned_value,
         change,
         verdict: change.map(|change| Verdict::of(change.interval, metric.better)),
     }
+}
+
+/// The change of a right or wrong answer from the base, where all items have the same.
+fn equal_change(metric: &Metric, base: &SuiteScores, tuned: &SuiteScores) -> Option<f64> {
+    let change = |at: usize| metric.value(tuned, &[at]) - metric.value(base, &[at]);
+    let mut changes = (0..tuned.items()).map(change).filter(|_| metric.is_share());
+    let first = changes.next()?;
+    changes.all(|other| other == first).then_some(first)
 }
 
 fn flips(
@@ -279,6 +280,37 @@ mod tests {
         assert_eq!(row.verdict, Some(Verdict::Better));
         assert_eq!(found.flipped(), (80, 0));
         assert_eq!(Comparison::of(Some(&base), &tuned, &items(400)), found, "seeded");
+        assert_eq!(found.most_flips(), None);
+    }
+
+    /// Where the draws cannot differ, an interval still has a width.
+    #[test]
+    fn items_that_agree_have_intervals() {
+        let all = |right: f64| scores(Kind::Generate, &[("exact_match", vec![right; 20])]);
+        let row = |base: f64, tuned: f64| {
+            let found = Comparison::of(Some(&all(base)), &all(tuned), &items(20));
+            let MetricRow { base, tuned, change, verdict, .. } = &found.metrics[0];
+            let text =
+                format!("{} {} {:+}", base.expect("a base"), tuned, change.expect("a change"));
+            (text, *verdict, found.most_flips().map(|most| format!("{most:.4}")))
+        };
+        let (none, every) = ("0.000 [0.000, 0.161]", "1.000 [0.839, 1.000]");
+        assert_eq!(
+            row(0.0, 0.0),
+            (
+                format!("{none} {none} +0.000 [-0.139, +0.139]"),
+                Some(Verdict::Unclear),
+                Some("0.1391".into())
+            )
+        );
+        assert_eq!(
+            row(0.0, 1.0),
+            (format!("{none} {every} +1.000 [+0.722, +1.000]"), Some(Verdict::Better), None)
+        );
+        assert_eq!(
+            row(1.0, 0.0),
+            (format!("{every} {none} -1.000 [-1.000, -0.722]"), Some(Verdict::Worse), None)
+        );
     }
 
     #[test]

@@ -76,6 +76,17 @@ impl Metric {
         self.function == Function::Mean
     }
 
+    /// The number of right items of a share; `None` for other metrics.
+    pub(super) fn right(&self, scores: &SuiteScores) -> Option<u64> {
+        let column = scores.numbers.get(self.sum).filter(|_| self.is_share());
+        column.map(|column| column.iter().filter(|number| **number == 1.0).count() as u64)
+    }
+
+    /// The value over all items.
+    pub(super) fn of_all(&self, scores: &SuiteScores) -> f64 {
+        self.value(scores, &(0..scores.items()).collect::<Vec<_>>())
+    }
+
     /// The value over the items `of`, each named as often as it counts.
     pub(super) fn value(&self, scores: &SuiteScores, of: &[usize]) -> f64 {
         let sum = |name: &str| -> f64 {
@@ -138,8 +149,7 @@ impl SuiteScores {
 
     /// The metrics of all items by name.
     pub fn metrics(&self) -> impl Iterator<Item = (&'static str, f64)> + '_ {
-        let all: Vec<usize> = (0..self.items()).collect();
-        self.kind.metrics().iter().map(move |metric| (metric.name, metric.value(self, &all)))
+        self.kind.metrics().iter().map(|metric| (metric.name, metric.of_all(self)))
     }
 
     /// Which items were asked how: equal for scores that may be compared.

@@ -7,13 +7,15 @@
 mod ask;
 mod compare;
 mod expected;
+mod interval;
 mod item;
 mod metric;
 mod read;
 
 pub use ask::{Ask, Asks, Likelihood, Reading};
-pub use compare::{Comparison, Flip, Interval, MetricRow, RESAMPLES, Value, Verdict};
+pub use compare::{Comparison, Flip, MetricRow, Value, Verdict, intervals};
 pub use expected::Matching;
+pub use interval::{Interval, RESAMPLES};
 pub use item::{Item, ItemText, Kind};
 pub use metric::{Better, Metric, SuiteScores};
 pub use read::{Form, Suite, find_suites};

@@ -23,7 +23,7 @@ use super::settings::set_up_libtorch;
 use super::teacher::new_objective;
 use crate::RunError;
 use crate::train::{
-    KnownWeights, LossScaler, NonFiniteValue, Reading, StepDone, StepOptions, Trainer, Weighed,
+    LossScaler, NonFiniteValue, Preferences, Reading, References, StepDone, StepOptions, Trainer,
     restore_values, trace, write_values,
 };
 
@@ -66,7 +66,7 @@ impl<'a> Guard<'a> {
         done: &StepDone<'_>,
     ) -> Result<Reaction, RunError> {
         let guard = &job.plan.guard;
-        let rows = self.rows(done)?;
+        let rows = self.rows(done);
         let mut incident = self.incident(job, fault, done, &rows);
         let known = incident_folders(job.run.path());
         let is_new = |folder: &PathBuf| !folder.ends_with(incident.name());
@@ -167,19 +167,21 @@ impl<'a> Guard<'a> {
     }
 
     /// The rows of the batches of a step with the names of their documents.
-    fn rows(&self, done: &StepDone<'_>) -> Result<Vec<BatchRow>, RunError> {
-        let weighed = done.trainer.weigh_alone(done.batches, done.record.step)?;
+    fn rows(&self, done: &StepDone<'_>) -> Vec<BatchRow> {
         let mut rows = Vec::new();
         for (micro_batch, batch) in done.batches.iter().enumerate() {
-            let weights = weighed.rows.as_ref().map(|rows| &rows[micro_batch]);
-            for (i, (row, documents)) in batch.plain().into_iter().zip(&batch.documents).enumerate()
-            {
-                let weight = weights.map(|weights| weights[i] / weighed.count as f64);
+            let references = done.trainer.objective.references();
+            let references =
+                references.map_or_else(Vec::new, |references| references.of_rows(batch));
+            let mismatched = batch.answers.iter().flat_map(|one| &one.mismatched.documents);
+            let documents = batch.documents.iter().chain(mismatched);
+            for (i, (row, documents)) in batch.plain().into_iter().zip(documents).enumerate() {
+                let reference = references.get(i).copied().flatten();
                 let documents = documents.iter().map(|&index| self.names.name(index)).collect();
-                rows.push(BatchRow { micro_batch, documents, row: PlainRow { weight, ..row } });
+                rows.push(BatchRow { micro_batch, documents, row: PlainRow { reference, ..row } });
             }
         }
-        Ok(rows)
+        rows
     }
 
     /// The record of an incident, before the reaction is decided.
@@ -211,6 +213,7 @@ impl<'a> Guard<'a> {
             became: number(became),
             first: first_bad(fault, done, rows),
             policy: job.plan.guard.nonfinite,
+            loss: Some(done.record.loss).filter(|loss| loss.is_finite()),
             lr: done.record.lr,
             loss_scale: done.trainer.loss_scale(),
             grad_norms: self.recent.norms_before(done.record.grad_norm),
@@ -349,12 +352,20 @@ pub(super) fn skip_recorded(run: &RunDir, data: &mut Datasets<'_>) -> Result<Ski
     Ok(skipped)
 }
 
-/// Computes the recorded step in `folder` again with the settings of `plan` and the recorded parameters. Returns a reading
-/// of every value on the way; writes nothing.
+/// A step that was computed again.
+#[derive(Debug)]
+pub struct Replayed {
+    /// Every value on the way.
+    pub readings: Vec<Reading>,
+    /// The loss, in nats.
+    pub loss: f64,
+}
+
+/// Computes the recorded step in `folder` again with the settings of `plan` and the recorded parameters; writes nothing.
 ///
 /// # Errors
 /// Weights or records that cannot be read or do not match, or a forward pass that fails.
-pub fn replay(plan: &Plan, incident: &Incident, folder: &Path) -> Result<Vec<Reading>, RunError> {
+pub fn replay(plan: &Plan, incident: &Incident, folder: &Path) -> Result<Replayed, RunError> {
     set_up_libtorch(plan);
     let tokenizer = load_tokenizer(plan)?;
     let weights = load_weights(plan, &tokenizer)?;
@@ -365,23 +376,20 @@ pub fn replay(plan: &Plan, incident: &Incident, folder: &Path) -> Result<Vec<Rea
     let options = StepOptions::of_plan(plan, &shape);
     let mut trainer = Trainer::new(method.as_ref(), plan.train.adam, scaler, options);
     restore_values(folder, &mut trainer.adam)?;
-    let batches = Incident::load_batches(folder, shape.vocab_size)?;
-    let known = KnownWeights(recorded_weights(&batches));
+    let rows = Incident::load_batches(folder, shape.vocab_size)?;
     let objective = new_objective(plan, method.as_ref(), &tokenizer)?;
-    trainer.objective = if known.0.rows.is_some() { &known } else { objective.as_ref() };
-    let batches: Vec<Batch> = batches.iter().map(|rows| Batch::from_plain(rows)).collect();
+    let preferences = plan.objective.preference().map(Preferences::new);
+    if let Some(preferences) = preferences.as_ref().filter(|one| one.has_reference()) {
+        preferences.start_from(References::from_plain(&rows));
+    }
+    trainer.objective = preferences.as_ref().map_or(objective.as_ref(), |preferences| preferences);
+    let batches: Vec<Batch> = rows.iter().map(|rows| Batch::from_plain(rows)).collect();
     let mut readings = Vec::new();
-    trace(&trainer, &batches, incident.step - 1, &mut |reading| {
+    let loss = trace(&trainer, &batches, incident.step - 1, &mut |reading| {
         readings.push(reading);
         ControlFlow::Continue(())
     })?;
-    Ok(readings)
-}
-
-/// The weights that the rows of a step had in its mean, where the objective weighed rows.
-fn recorded_weights(batches: &[Vec<PlainRow>]) -> Weighed {
-    let of_batch = |rows: &Vec<PlainRow>| rows.iter().map(|row| row.weight).collect();
-    Weighed { rows: batches.iter().map(of_batch).collect(), count: 1, ..Weighed::default() }
+    Ok(Replayed { readings, loss: loss.expect("nothing breaks off") })
 }
 
 /// The first NaN or infinite value of a step, computed again block by block.

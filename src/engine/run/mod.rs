@@ -38,7 +38,7 @@ mod validation;
 pub use begin::Begin;
 pub use evaluate::{questions, without_thinking};
 pub use finish::{Outcome, Sampled, Summary};
-pub use guard::{describe, replay};
+pub use guard::{Replayed, describe, replay};
 pub use input_records::{CHARACTERS, recorded_settings, setting_changes};
 pub use measure::measure;
 pub use merge::{Merge, Merged, StatesPlace, merge};

@@ -23,8 +23,8 @@ use super::teacher::new_objective;
 use crate::RunError;
 use crate::optim::{Adam, Moments};
 use crate::train::{
-    Devices, DevicesError, Keep, Preferences, References, StepDone, StepOptions, TrainError,
-    Trainer, fit, give_moments, restore, take_moments,
+    Devices, DevicesError, Keep, Objective, Preferences, References, StepDone, StepOptions,
+    TrainError, Trainer, fit, give_moments, restore, take_moments,
 };
 
 /// What device 0 tells the others.
@@ -158,7 +158,7 @@ pub(super) fn begin_steps(
     for tensor in values.chain(moments) {
         devices.broadcast(&tensor.detach().to_device(Device::Cpu).contiguous())?;
     }
-    if let Some(References(numbers)) = preferences.and_then(Preferences::references) {
+    if let Some(References(numbers)) = preferences.and_then(Objective::references) {
         devices.broadcast(&Tensor::from_slice(numbers.as_flattened()))?;
     }
     Ok(())

@@ -44,7 +44,7 @@ pub use kl::{Divergence, Lesson, kl_loss, kl_losses};
 pub use loss::{HeadLoss, head_loss};
 pub use mean_loss::{DocumentSums, Subject, batch_loss, mean_loss};
 pub use moments::{give_moments, take_moments};
-pub use objective::{CrossEntropy, Distillation, KnownWeights, Objective, RowLogProbs, Weighed};
+pub use objective::{CrossEntropy, Distillation, Objective, RowLogProbs, Weighed};
 pub use options::{Chunks, FitOptions, LossOptions, StepOptions};
 pub use part::Direction;
 pub use pass::{Pass, StepModel};

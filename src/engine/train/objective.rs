@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use statetune_core::data::Batch;
 use statetune_core::objective::Rewards;
 
-use super::Teacher;
+use super::{References, Teacher};
 
 /// A weighted cross-entropy of the target tokens: `sum of weight * -log p(target)`, divided by a count.
 ///
@@ -24,6 +24,11 @@ pub trait Objective: Debug {
 
     /// Who teaches, if the distance from a teacher takes the place of the cross-entropy.
     fn teacher(&self) -> Option<&Teacher> {
+        None
+    }
+
+    /// The log-probabilities of the reference, if answers are compared with one.
+    fn references(&self) -> Option<&References> {
         None
     }
 }
@@ -74,15 +79,5 @@ pub struct CrossEntropy;
 impl Objective for CrossEntropy {
     fn weigh(&self, batches: &[Batch], _: &[RowLogProbs]) -> Weighed {
         Weighed { count: batches.iter().map(Batch::learned).sum(), ..Weighed::default() }
-    }
-}
-
-/// Weights that are known before, as a step had them that is computed again.
-#[derive(Clone, Debug)]
-pub struct KnownWeights(pub Weighed);
-
-impl Objective for KnownWeights {
-    fn weigh(&self, _: &[Batch], _: &[RowLogProbs]) -> Weighed {
-        self.0.clone()
     }
 }

@@ -6,7 +6,7 @@
 use std::cell::OnceCell;
 use std::ops::ControlFlow::{self, Break, Continue};
 
-use statetune_core::data::{Batch, Loader, RowAnswer, RowAnswers, Side};
+use statetune_core::data::{Batch, Loader, PlainRow, RowAnswer, RowAnswers, Side};
 use statetune_core::objective::{Answer, Judged, Preference, RewardSums, Rewards, Sample};
 
 use super::mean_loss::row_log_probs;
@@ -22,6 +22,16 @@ pub struct References(pub Vec<[f64; 3]>);
 /// The place of the mismatched answer among the three of a record.
 const MISMATCHED: usize = 2;
 
+/// The place of an answer among the three of a record.
+fn place_of(side: Side) -> usize {
+    usize::from(side == Side::Rejected)
+}
+
+/// Whether two rows are those of one pair.
+fn is_pair(a: &RowAnswer, b: &RowAnswer) -> bool {
+    a.record == b.record && (a.side, b.side) == (Side::Chosen, Side::Rejected)
+}
+
 impl References {
     /// Room for this many records.
     pub fn of_records(records: usize) -> References {
@@ -30,6 +40,34 @@ impl References {
 
     fn of(&self, record: usize, place: usize) -> f64 {
         self.0.get(record).map_or(0.0, |of_record| of_record[place])
+    }
+
+    /// Those of the rows of `batch`, then of its mismatched rows, in the order of [`Batch::plain`].
+    pub fn of_rows(&self, batch: &Batch) -> Vec<Option<f64>> {
+        let Some(answers) = &batch.answers else { return vec![None; batch.rows] };
+        let known = |record, place| Some(self.of(record, place)).filter(|one| one.is_finite());
+        let own = answers.rows.iter().map(|row| known(row.record, place_of(row.side)));
+        let of_records = answers.rows.chunk_by(is_pair).take(answers.mismatched.rows);
+        own.chain(of_records.map(|rows| known(rows[0].record, MISMATCHED))).collect()
+    }
+
+    /// Those of the recorded rows of each micro-batch.
+    pub fn from_plain(batches: &[Vec<PlainRow>]) -> References {
+        let of_batch = |rows: &Vec<PlainRow>| rows.iter().filter_map(|row| row.answer).collect();
+        let answers: Vec<Vec<RowAnswer>> = batches.iter().map(of_batch).collect();
+        let records = answers.iter().flatten().map(|answer| answer.record + 1).max();
+        let mut references = References::of_records(records.unwrap_or(0));
+        for (rows, answers) in batches.iter().zip(answers) {
+            let (mismatched, own): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row.mismatched);
+            let reference = |row: &PlainRow| row.reference.unwrap_or(f64::NAN);
+            for (RowAnswer { record, side }, row) in answers.iter().zip(own) {
+                references.0[*record][place_of(*side)] = reference(row);
+            }
+            for (of_record, row) in answers.chunk_by(is_pair).zip(mismatched) {
+                references.0[of_record[0].record][MISMATCHED] = reference(row);
+            }
+        }
+        references
     }
 
     /// Whether every record of `loader` has some.
@@ -104,11 +142,6 @@ impl<'a> Preferences<'a> {
         self.has_reference() && self.references.get().is_none()
     }
 
-    /// The reference, where there is one.
-    pub fn references(&self) -> Option<&References> {
-        self.references.get()
-    }
-
     /// A record of a batch with its log-probabilities.
     fn sample(&self, batch: &Batch, record: &Record, log_probs: &RowLogProbs) -> Sample {
         let reference =
@@ -161,6 +194,10 @@ impl Objective for Preferences<'_> {
         let (loss, count, rewards) = totals(&judged);
         Weighed { rows: Some(weights), count: count.max(1), loss: Some(loss), rewards }
     }
+
+    fn references(&self) -> Option<&References> {
+        self.references.get()
+    }
 }
 
 /// The mean loss, what it is a mean over, and the rewards.
@@ -188,15 +225,12 @@ fn records(batch: &Batch) -> Vec<Record> {
         batch.learned_at.iter().any(|at| *at as usize / batch.tokens == row)
     };
     let mut found = Vec::new();
-    let is_pair = |a: &RowAnswer, b: &RowAnswer| {
-        a.record == b.record && (a.side, b.side) == (Side::Chosen, Side::Rejected)
-    };
     let mut first = 0;
     for (number, of_record) in rows.chunk_by(is_pair).enumerate() {
         let mut record = Record { record: of_record[0].record, rows: [None; 2], mismatched: None };
         for (row, answer) in (first..).zip(of_record) {
             let row = has_targets(batch, row).then_some(row);
-            record.rows[usize::from(answer.side == Side::Rejected)] = row;
+            record.rows[place_of(answer.side)] = row;
         }
         if number < mismatched.rows {
             record.mismatched = has_targets(mismatched, number).then_some(number);

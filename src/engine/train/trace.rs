@@ -33,7 +33,8 @@ pub struct Reading {
 /// Computes a step of `trainer` again without changing the parameters, and gives every tensor to `see` in the order of
 /// computation, until `see` returns `Break`.
 ///
-/// `step` counts from 0. Gradients are multiplied by the loss scale.
+/// `step` counts from 0. Gradients are multiplied by the loss scale. Returns the loss of the step, in nats; `None` where `see`
+/// broke off.
 ///
 /// # Errors
 /// Errors of the recurrence.
@@ -42,10 +43,11 @@ pub fn trace(
     batches: &[Batch],
     step: u64,
     see: &mut dyn FnMut(Reading) -> ControlFlow<()>,
-) -> Result<(), KernelError> {
+) -> Result<Option<f64>, KernelError> {
     match trace_to_end(trainer, batches, step, see) {
+        Ok(loss) => Ok(Some(loss)),
+        Err(Stop::BrokenOff) => Ok(None),
         Err(Stop::Kernel(error)) => Err(error),
-        Ok(()) | Err(Stop::BrokenOff) => Ok(()),
     }
 }
 
@@ -54,7 +56,7 @@ fn trace_to_end(
     batches: &[Batch],
     step: u64,
     see: &mut dyn FnMut(Reading) -> ControlFlow<()>,
-) -> Result<(), Stop> {
+) -> Result<f64, Stop> {
     let parameters = trainer.adam.parameters();
     trainer.adam.zero_gradients();
     let mut look = Look { micro_batch: None, chunk: None, see };
@@ -63,14 +65,17 @@ fn trace_to_end(
         look.see(format_args!("{}", parameter.name), Direction::Before, value)?;
     }
     let weighed = trainer.weigh_alone(batches, step)?;
+    let mut loss = 0.0;
     trainer.each_pass(batches, step, &weighed, |i, pass| {
         let mut look = Look { micro_batch: Some(i), chunk: None, see: &mut *look.see };
-        pass.backward_observed(&mut look).map(|_| ControlFlow::Continue(()))
+        let sum = pass.backward_observed(&mut look)?;
+        loss += sum.double_value(&[]) / weighed.count as f64;
+        Ok::<_, Stop>(ControlFlow::Continue(()))
     })?;
     for (parameter, gradient) in parameters.iter().zip(trainer.adam.gradients()) {
         look.see(format_args!("{}", parameter.name), Direction::Backward, || gradient)?;
     }
-    Ok(())
+    Ok(weighed.loss.unwrap_or(loss))
 }
 
 /// Why a trace ends early.

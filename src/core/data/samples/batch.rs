@@ -165,15 +165,34 @@ pub struct PlainRow {
     pub learned_at: Vec<usize>,
     /// The target token at each of these positions.
     pub targets: Vec<i64>,
-    /// Weight of the targets in the mean of their step, where an objective weighs rows.
+    /// What the row is, where answers are compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub weight: Option<f64>,
+    pub answer: Option<RowAnswer>,
+    /// Whether the row is the answer of another record behind the question of a record.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mismatched: bool,
+    /// Log-probability of the answer with the reference of the run, in nats, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<f64>,
 }
 
 impl Batch {
-    /// The rows, without weights.
+    /// The rows, then the mismatched ones; without references.
     pub fn plain(&self) -> Vec<PlainRow> {
-        let t = self.tokens;
+        let mut rows = self.own_rows();
+        if let Some(answers) = &self.answers {
+            for (row, answer) in rows.iter_mut().zip(&answers.rows) {
+                row.answer = Some(*answer);
+            }
+            let mismatched = answers.mismatched.own_rows().into_iter();
+            rows.extend(mismatched.map(|row| PlainRow { mismatched: true, ..row }));
+        }
+        rows
+    }
+
+    /// The rows as tokens and targets.
+    fn own_rows(&self) -> Vec<PlainRow> {
+        let t = self.tokens.max(1);
         let row = |inputs: &[i64]| PlainRow { inputs: inputs.to_vec(), ..PlainRow::default() };
         let mut rows: Vec<PlainRow> = self.inputs.chunks(t).map(row).collect();
         for (&at, &target) in self.learned_at.iter().zip(&self.targets) {
@@ -194,7 +213,14 @@ impl Batch {
             let targets = row.learned_at.iter().copied().zip(row.targets.iter().copied());
             Row::from_numbers(row.inputs.clone(), row.restarts.clone(), targets.collect())
         };
-        Batch::new(&rows.iter().map(row).collect::<Vec<_>>())
+        let of = |mismatched: bool| {
+            let rows = rows.iter().filter(|row| row.mismatched == mismatched);
+            Batch::new(&rows.map(row).collect::<Vec<_>>())
+        };
+        let answers: Vec<RowAnswer> = rows.iter().filter_map(|row| row.answer).collect();
+        let answers = (!answers.is_empty())
+            .then(|| Box::new(RowAnswers { rows: answers, mismatched: of(true) }));
+        Batch { answers, ..of(false) }
     }
 }
 
@@ -222,6 +248,31 @@ mod tests {
         let batch = Batch::from_plain(&rows);
         assert_eq!((batch.rows, batch.tokens, batch.learned()), (2, 4, 3));
         assert_eq!(batch.plain(), rows);
+    }
+
+    #[test]
+    fn answers_come_back() {
+        let row = |target: i64, answer, mismatched| PlainRow {
+            inputs: vec![5, target],
+            learned_at: vec![1],
+            targets: vec![target],
+            answer,
+            mismatched,
+            ..PlainRow::default()
+        };
+        let answer = |record, side| Some(RowAnswer { record, side });
+        let rows = [
+            row(6, answer(3, Side::Chosen), false),
+            row(7, answer(3, Side::Rejected), false),
+            row(8, answer(5, Side::Chosen), false),
+            row(8, None, true),
+            row(6, None, true),
+        ];
+        let batch = Batch::from_plain(&rows);
+        let answers = batch.answers.as_deref().expect("answers");
+        assert_eq!((batch.rows, answers.rows.len(), answers.mismatched.rows), (3, 3, 2));
+        assert_eq!(batch.plain(), rows);
+        assert_eq!(Batch::from_plain(&rows[..3]).plain(), rows[..3]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::run_data::RunData;
-use crate::suite::{Comparison, RESAMPLES};
+use crate::suite::{Comparison, intervals};
 use crate::words::{count, grouped, printable};
 
 /// Items of a suite that a report shows at most whose answers changed.
@@ -16,8 +16,7 @@ pub(super) fn suites(runs: &[RunData]) -> Markup {
             section id="suites" {
                 h2 { "Suites" }
                 p.quiet {
-                    "In brackets: 95 % intervals by bootstrap over items, "
-                    (grouped(RESAMPLES as u64)) " draws; those of a change over paired items."
+                    "In brackets: " (intervals()) "; those of a change over paired items."
                 }
                 @for run in runs.iter().filter(|run| !run.suites.is_empty()) {
                     @if runs.len() > 1 { h3 { (run.directory) } }
