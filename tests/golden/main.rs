@@ -13,6 +13,7 @@ mod files;
 mod gpu;
 mod kl;
 mod likelihood;
+mod mapped;
 mod memory;
 #[path = "../null_gpu/mod.rs"]
 mod null_gpu;

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::{env, fs};
 
 use statetune_core::data::Batch;
-use statetune_core::forecast::{Item, Workload};
+use statetune_core::forecast::{Item, Streaming, Workload};
 use statetune_engine::kernels::{Op, keep_memory};
 use statetune_engine::model::dtype_of;
 use statetune_engine::model::{Model, Shape, Version, Weights};
@@ -91,6 +91,7 @@ impl Case {
             tokens: BATCH[1].unsigned_abs(),
             on_gpu: false,
             teacher: None,
+            stream: Streaming::No,
         }
     }
 

@@ -17,13 +17,14 @@ mod rates;
 mod records;
 mod shape;
 mod sources;
+mod stream;
 mod suites;
 mod sweep;
 mod train;
 mod units;
 
 use crate::arch::{NoGpu, Op};
-pub use crate::config::EpochSteps;
+pub use crate::config::{EpochSteps, Stream};
 use crate::config::{self, Config, Loaded, Quant};
 use crate::diagnostic::{Diagnostic, Severity, msg};
 pub use crate::lr_curve::{LrCurve, LrInit, LrSchedule};
@@ -327,6 +328,7 @@ impl<'a> Faults<'a> {
             Ok(compute) => {
                 self.found.extend(compute.warning(spelt));
                 self.check_devices(&compute);
+                self.check_stream(compute.device.is_gpu());
                 Some(compute)
             }
             Err(fault) => {

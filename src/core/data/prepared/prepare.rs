@@ -21,7 +21,7 @@ use crate::work::Work;
 use super::cache::note_use;
 use super::ingest::{build, digests};
 use super::layout::{
-    CONTENT_BYTES, CONTENTS, CUTS, Hold, MUTED, ORDER, PrepareReport, PrepareSpec, Prepared, Split,
+    CONTENT_BYTES, CONTENTS, CUTS, MUTED, ORDER, PrepareReport, PrepareSpec, Prepared, Split,
 };
 
 /// Part of the key: goes up when the same input would be prepared differently.
