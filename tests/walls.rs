@@ -75,8 +75,14 @@ const MAY_USE: [(&str, &str); 42] = [
     ),
     ("engine/tensors", "core/plan core/tensorfile"),
     ("engine/kernels", "core/arch core/diagnostic core/digest"),
-    ("engine/model", "core/arch core/diagnostic core/digest core/packed core/tensorfile engine/kernels"),
-    ("engine/quant", "core/diagnostic core/known_digest core/packed core/quant core/work engine/kernels engine/model"),
+    (
+        "engine/model",
+        "core/arch core/diagnostic core/digest core/packed core/tensorfile engine/kernels",
+    ),
+    (
+        "engine/quant",
+        "core/diagnostic core/known_digest core/packed core/quant core/work engine/kernels engine/model",
+    ),
     ("engine/optim", "core/arch core/plan engine/kernels"),
     (
         "engine/exports",

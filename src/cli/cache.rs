@@ -8,10 +8,10 @@ use std::{fs, io};
 use clap::{Args, Subcommand};
 use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
-use statetune_core::data::cache::{CachedContent, CachedData};
 use statetune_core::data::cache::Removal;
 use statetune_core::data::cache::clean;
 use statetune_core::data::cache::list;
+use statetune_core::data::cache::{CachedContent, CachedData};
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::CACHE;
@@ -176,9 +176,12 @@ fn used_by_runs(runs_dir: &Path) -> io::Result<Used> {
         runs => runs?,
     };
     for run in runs {
-        let Some(lock) = Lock::load(&run?.path()) else { continue };
-        used.data.extend(lock.prepared.map(|key| format!("data-{key}")));
-        used.weights.extend(lock.weights.map(|file| file.path));
+        let run = run?.path();
+        let lock = fs::read_to_string(run.join(Lock::FILE)).unwrap_or_default();
+        let lock: toml::Table = lock.parse().unwrap_or_default();
+        let key = lock.get("prepared").and_then(toml::Value::as_str);
+        used.data.extend(key.map(|key| format!("data-{key}")));
+        used.weights.extend(Lock::load(&run).and_then(|lock| lock.weights).map(|file| file.path));
     }
     Ok(used)
 }

@@ -369,7 +369,8 @@ fn write_file(
     for (i, matrix) in header.matrices.iter().enumerate() {
         let parts = pack(i)?;
         for (part, bytes) in matrix.parts.iter().zip(&parts) {
-            let is_as_planned = bytes.len() as u64 == part.bytes && matrix.parts.len() == parts.len();
+            let is_as_planned =
+                bytes.len() as u64 == part.bytes && matrix.parts.len() == parts.len();
             assert!(is_as_planned, "{} is packed as the format says", matrix.name);
             write(&vec![0; (part.at - at) as usize])?;
             write(bytes)?;
@@ -437,7 +438,7 @@ mod tests {
         let sound = fs::read(&path).expect("written");
         let header = u64::from_le_bytes(*sound[16..].first_chunk().expect("a length")) as usize;
         let data = (HEADER_AT + header).next_multiple_of(4096);
-        for at in (0..HEADER_AT + header).chain((data..sound.len()).step_by(97)) {
+        for at in (0..HEADER_AT + header).step_by(7).chain((data..sound.len()).step_by(397)) {
             let mut wrong = sound.clone();
             wrong[at] ^= 4;
             fs::write(&path, wrong).expect("written");

@@ -100,9 +100,8 @@ fn a_plan_says_what_is_streamed_and_when() {
         let all = [&["plan", STATE, "--set", "train.precision=bf16"], more].concat();
         case.statetune(&all).stdout
     };
-    let line = |stdout: &str| {
-        stdout.lines().find(|line| line.starts_with("  stream ")).map(str::to_owned)
-    };
+    let line =
+        |stdout: &str| stdout.lines().find(|line| line.starts_with("  stream ")).map(str::to_owned);
     assert_eq!(line(&plan(&[])), None);
     let small = line(&plan(&["--memory", "2MB"])).expect("the weights are larger");
     assert!(small.contains(" of weights stay in the file, "), "{small}");
@@ -134,10 +133,10 @@ impl Group {
         let name = format!("statetune-test-{}", std::process::id());
         let v1 = line(|controllers| controllers.split(',').any(|one| one == "memory"));
         let (folder, file) = match v1 {
-            Some(path) => (PathBuf::from("/sys/fs/cgroup/memory").join(path), "memory.limit_in_bytes"),
-            None => {
-                (PathBuf::from("/sys/fs/cgroup").join(line(str::is_empty)?), "memory.max")
+            Some(path) => {
+                (PathBuf::from("/sys/fs/cgroup/memory").join(path), "memory.limit_in_bytes")
             }
+            None => (PathBuf::from("/sys/fs/cgroup").join(line(str::is_empty)?), "memory.max"),
         };
         let folder = folder.join(name);
         fs::create_dir(&folder).ok()?;
@@ -179,7 +178,8 @@ fn a_checkpoint_of_three_times_the_memory_trains_to_the_same_bits() {
     let case = Case::new().with(STATE, "precision = \"fp32\"", "precision = \"bf16\"");
     let weights = Weights::from_fn(shape, |name, size| {
         let numbers = Tensor::empty(size, (Kind::Float, Device::Cpu)).uniform_(-0.02, 0.02);
-        let numbers = if name.contains("ln") && name.ends_with("weight") { numbers + 1.0 } else { numbers };
+        let numbers =
+            if name.contains("ln") && name.ends_with("weight") { numbers + 1.0 } else { numbers };
         numbers.to_kind(Kind::BFloat16)
     });
     weights.save_pth(&case.path("base.pth")).expect("written");
@@ -187,11 +187,14 @@ fn a_checkpoint_of_three_times_the_memory_trains_to_the_same_bits() {
     let len = fs::metadata(case.path("base.pth")).expect("a file").len();
     assert!(len >= 3 * LIMIT, "{len}");
     let Some(group) = Group::new(LIMIT) else {
-        eprintln!("not proven here: this process cannot make a control group with a limit of memory");
+        eprintln!(
+            "not proven here: this process cannot make a control group with a limit of memory"
+        );
         return;
     };
     let arguments = ["run", STATE, "--set", "train.micro_bsz=1", "--set", "train.epoch_steps=1"];
-    let arguments = [&arguments[..], &["--set", "data.val_split=0", "--set", "sample.held_out=0"]].concat();
+    let arguments =
+        [&arguments[..], &["--set", "data.val_split=0", "--set", "sample.held_out=0"]].concat();
     let resident = case.statetune(&[&arguments[..], &["--set", "hardware.stream=false"]].concat());
     resident.is_done_with_warnings();
     let first = case.only_run();

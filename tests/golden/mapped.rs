@@ -43,7 +43,8 @@ fn tuning(weights: &Weights, kind: Kind) -> StateTuning {
     let method = StateTuning::new(Model::new(weights, kind, Op::Cpu));
     tch::no_grad(|| {
         for mut parameter in method.parameters() {
-            let numbers = Tensor::arange(parameter.tensor.numel() as i64, (Kind::Float, Device::Cpu));
+            let numbers =
+                Tensor::arange(parameter.tensor.numel() as i64, (Kind::Float, Device::Cpu));
             parameter.tensor.copy_(&(numbers.sin() * 0.2).view_as(&parameter.tensor));
         }
     });
@@ -134,9 +135,8 @@ fn streamed_weights_give_the_bits_of_resident_ones() {
             for (streamed, resident) in [(load(), load()), (packed, in_memory)] {
                 let streamed = streamed.streamed(kind);
                 let again = StepOptions { grad_cp: true, ..OPTIONS };
-                let of = |weights, options| {
-                    gradients(&tuning(weights, kind), kind, options, &batches)
-                };
+                let of =
+                    |weights, options| gradients(&tuning(weights, kind), kind, options, &batches);
                 let (expected_loss, expected) = of(&resident, OPTIONS);
                 let (loss, found) = of(&streamed, again);
                 assert_eq!(loss, expected_loss, "{version}, {n_layer} blocks");

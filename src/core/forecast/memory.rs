@@ -319,9 +319,12 @@ impl Workload<'_> {
     /// Bytes of streamed weights in memory: those of a block and of the next one.
     pub fn held(&self) -> u64 {
         match self.stream {
-            Streaming::On => {
-                self.block_bytes().windows(2).map(|two| two.iter().sum()).max().unwrap_or_else(|| self.streamed())
-            }
+            Streaming::On => self
+                .block_bytes()
+                .windows(2)
+                .map(|two| two.iter().sum())
+                .max()
+                .unwrap_or_else(|| self.streamed()),
             Streaming::No | Streaming::Possible => 0,
         }
     }

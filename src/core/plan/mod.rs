@@ -24,8 +24,8 @@ mod train;
 mod units;
 
 use crate::arch::{NoGpu, Op};
-pub use crate::config::{EpochSteps, Stream};
 use crate::config::{self, Config, Loaded, Quant};
+pub use crate::config::{EpochSteps, Stream};
 use crate::diagnostic::{Diagnostic, Severity, msg};
 pub use crate::lr_curve::{LrCurve, LrInit, LrSchedule};
 use crate::objective::Objective;

@@ -34,10 +34,9 @@ impl Plan {
     pub fn can_stream(&self) -> bool {
         let leaves_blocks = match &self.method.peft {
             PeftPlan::State(_) => true,
-            PeftPlan::Weights(recipe) => recipe
-                .adapter
-                .as_ref()
-                .is_some_and(|adapter| !adapter.method.splits_matrix()),
+            PeftPlan::Weights(recipe) => {
+                recipe.adapter.as_ref().is_some_and(|adapter| !adapter.method.splits_matrix())
+            }
         };
         !self.train.device.is_gpu() && leaves_blocks && self.other_dtype().is_none()
     }
@@ -60,7 +59,11 @@ impl Plan {
         }
         let Some(found) = self.other_dtype() else { return Ok(()) };
         let refusal = Diagnostic::error(msg!(STREAM_NEEDS_DTYPE))
-            .note(msg!(WEIGHTS_ARE_CONVERTED, found = found.name(), dtype = self.train.dtype.name()))
+            .note(msg!(
+                WEIGHTS_ARE_CONVERTED,
+                found = found.name(),
+                dtype = self.train.dtype.name()
+            ))
             .help(msg!(QUANTIZE_OR_CONVERT))
             .help(msg!(DELETE_STREAM));
         Err(Box::new(self.experiment.at("hardware.stream", refusal)))

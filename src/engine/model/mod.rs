@@ -23,8 +23,8 @@ pub use fingerprint::{fingerprint, fingerprint_without_states};
 pub use forward::{AfterTimeMix, Hidden, Model};
 pub use linear::{Linear, Matrix, Update};
 pub use state::{LayerState, Shift, State, TimeState};
-pub use stream::Stream;
 pub use statetune_core::arch::{
     Arch, ModelError, Ranks, Rwkv5, Rwkv6, Rwkv7, Shape, Version, has_states, shape_in, shape_of,
 };
+pub use stream::Stream;
 pub use weights::{Weights, blob, copied, dtype_of, file_tensor, load_tensors};

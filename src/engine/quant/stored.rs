@@ -5,7 +5,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use statetune_core::known_digest::known_sha256;
-use statetune_core::packed::{PackedFile, PackedWeights, Unusable, Wanted};
+use statetune_core::packed::{PackedFile, PackedWeights, Wanted};
 use statetune_core::quant::Format;
 use statetune_core::work::Work;
 

@@ -123,9 +123,7 @@ impl Input {
             Kind::PackedWeights(_) => msg!(RESUME_PACKS_AGAIN),
         };
         let message = msg!(WEIGHTS_CHANGED_MEANWHILE, path = self.path);
-        let fault = Diagnostic::error(message)
-            .note(msg!(NOTHING_SAVED_WITH_CHANGE))
-            .help(help);
+        let fault = Diagnostic::error(message).note(msg!(NOTHING_SAVED_WITH_CHANGE)).help(help);
         RunError::Contradiction(Box::new(fault))
     }
 }

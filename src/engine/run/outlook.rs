@@ -170,8 +170,12 @@ impl<'a> Outlook<'a> {
             stream,
             available_bytes: self.available(available),
             time: self.data.as_ref().and_then(|data| {
-                known(self, &model, &settings, data.positions(), data.facts.steps)
-                    .or_else(|| self.time_of_disk(stream?, data))
+                let known = known(self, &model, &settings, data.positions(), data.facts.steps);
+                let of_disk = stream.and_then(|stream| self.time_of_disk(stream, data));
+                match (known, of_disk) {
+                    (Some(known), Some(disk)) if disk.secs > known.secs => Some(disk),
+                    (known, disk) => known.or(disk),
+                }
             }),
             saves: self.data.as_ref().map(|data| saves(plan, shape, numbers, &data.options)),
             warnings: warnings.collect(),

@@ -60,8 +60,7 @@ pub(super) fn weights_of_shape(plan: &Plan, shape: Shape) -> Result<Weights, Run
         ModelSource::Load(path) => {
             let recipe = plan.method.peft.recipe().map(Rc::as_ref);
             let (quant, cache) = (plan.method.quant, Some(&*plan.data.cache_dir));
-            let weights =
-                place_weights(Weights::load(path)?, device, quant, recipe, path, cache)?;
+            let weights = place_weights(Weights::load(path)?, device, quant, recipe, path, cache)?;
             Ok(match plan.train.stream {
                 Stream::On => weights.streamed(kind(plan.train.dtype)),
                 Stream::Auto | Stream::Off => weights,

@@ -16,6 +16,7 @@ use crate::data::error::DataError;
 use crate::data::readers::{FileDigest, Source, container_by_name};
 use crate::diagnostic::msg;
 use crate::digest::sha256_hex;
+use crate::hold::Hold;
 use crate::work::Work;
 
 use super::cache::note_use;
