@@ -17,11 +17,12 @@ const CRATES: [(&str, &str); 3] =
     [("core", "statetune_core"), ("engine", "statetune_engine"), ("cli", "statetune_cli")];
 
 /// Each room with the rooms that it may use, all of which stand above it. So no two rooms use each other.
-const MAY_USE: [(&str, &str); 39] = [
+const MAY_USE: [(&str, &str); 42] = [
     ("core/bounded", ""),
     ("core/lang", ""),
     ("core/digest", ""),
     ("core/exit", ""),
+    ("core/hold", ""),
     ("core/lr_curve", ""),
     ("core/rate_search", ""),
     ("core/shell", ""),
@@ -33,8 +34,13 @@ const MAY_USE: [(&str, &str); 39] = [
     ("core/hub", "core/diagnostic core/digest core/tensorfile core/work"),
     ("core/arch", "core/diagnostic core/tensorfile"),
     ("core/quant", "core/arch"),
+    ("core/known_digest", "core/digest core/tensorfile"),
+    ("core/packed", "core/digest core/hold core/known_digest core/quant core/tensorfile"),
     ("core/peft", "core/arch core/diagnostic"),
-    ("core/data", "core/bounded core/diagnostic core/digest core/shell core/words core/work"),
+    (
+        "core/data",
+        "core/bounded core/diagnostic core/digest core/hold core/packed core/shell core/words core/work",
+    ),
     ("core/suite", "core/data core/diagnostic core/digest"),
     ("core/objective", "core/data core/tagged"),
     (
@@ -69,8 +75,14 @@ const MAY_USE: [(&str, &str); 39] = [
     ),
     ("engine/tensors", "core/plan core/tensorfile"),
     ("engine/kernels", "core/arch core/diagnostic core/digest"),
-    ("engine/model", "core/arch core/diagnostic core/digest core/tensorfile engine/kernels"),
-    ("engine/quant", "core/diagnostic core/quant engine/kernels engine/model"),
+    (
+        "engine/model",
+        "core/arch core/diagnostic core/digest core/packed core/tensorfile engine/kernels",
+    ),
+    (
+        "engine/quant",
+        "core/diagnostic core/known_digest core/packed core/quant core/work engine/kernels engine/model",
+    ),
     ("engine/optim", "core/arch core/plan engine/kernels"),
     (
         "engine/exports",
@@ -101,8 +113,8 @@ const MAY_USE: [(&str, &str); 39] = [
     ),
     (
         "engine/run",
-        "core/arch core/data core/diagnostic core/digest core/exit core/forecast core/objective core/peft core/plan \
-         core/rate_search core/records core/resolved_settings core/shell core/store core/suite core/tensorfile core/words core/work engine/error \
+        "core/arch core/data core/diagnostic core/digest core/exit core/forecast core/known_digest core/objective core/packed \
+         core/peft core/plan core/rate_search core/records core/resolved_settings core/shell core/store core/suite core/tensorfile core/words core/work engine/error \
          engine/exports engine/inference \
          engine/kernels engine/model engine/optim engine/peft engine/quant engine/tensors engine/train",
     ),

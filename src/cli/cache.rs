@@ -8,13 +8,14 @@ use std::{fs, io};
 use clap::{Args, Subcommand};
 use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
-use statetune_core::data::cache::CachedData;
 use statetune_core::data::cache::Removal;
 use statetune_core::data::cache::clean;
 use statetune_core::data::cache::list;
+use statetune_core::data::cache::{CachedContent, CachedData};
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::CACHE;
+use statetune_core::records::Lock;
 use statetune_core::words::{age, parse_age, size};
 
 use super::{Color, say, show};
@@ -27,15 +28,15 @@ pub(super) struct CacheArgs {
 
 #[derive(Debug, Subcommand)]
 enum CacheCommand {
-    /// List prepared data with size, age and source files.
+    /// List prepared data and packed weights with size, age and source files.
     Ls(RunsDir),
-    /// Remove prepared data and leftovers of interrupted processes; data in use by a live process stays.
+    /// Remove prepared data, packed weights and leftovers of interrupted processes; data in use by a live process stays.
     Clean(CleanArgs),
 }
 
 #[derive(Args, Debug)]
 struct RunsDir {
-    /// Folder of run directories; prepared data is in its `.cache`.
+    /// Folder of run directories; the cache is its `.cache`.
     #[arg(long, value_name = "DIR", default_value = "runs")]
     runs_dir: PathBuf,
 }
@@ -48,17 +49,17 @@ struct CleanArgs {
     runs_dir: RunsDir,
 }
 
-/// The prepared data to remove.
+/// What to remove.
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
 struct Which {
-    /// Remove all prepared data.
+    /// Remove everything.
     #[arg(long)]
     all: bool,
-    /// Remove prepared data last used before this age: a number with `d`, `h` or `m`, such as `30d`.
+    /// Remove what was last used before this age: a number with `d`, `h` or `m`, such as `30d`.
     #[arg(long, value_name = "AGE", value_parser = parse_age)]
     older_than: Option<Duration>,
-    /// Remove prepared data without a run that refers to it.
+    /// Remove what no run refers to.
     #[arg(long)]
     unused: bool,
 }
@@ -84,7 +85,7 @@ pub(super) fn cache(args: &CacheArgs, color: Color) -> ExitCode {
 fn ls(cache: &Path) -> io::Result<()> {
     let entries = list(cache)?;
     if entries.is_empty() {
-        say(format_args!("no prepared data in {}", cache.display()));
+        say(format_args!("nothing in the cache {}", cache.display()));
         return Ok(());
     }
     let mut table = Table::new();
@@ -97,13 +98,16 @@ fn ls(cache: &Path) -> io::Result<()> {
         "sources",
     ]);
     for entry in &entries {
-        let [documents, tokens, sources] = match &entry.report {
-            Some(report) => [
+        let [documents, tokens, sources] = match &entry.content {
+            CachedContent::Data(report) => [
                 report.documents.to_string(),
                 (report.train_tokens + report.val_tokens).to_string(),
                 sources(&report.files),
             ],
-            None => ["-".into(), "-".into(), "not complete".into()],
+            CachedContent::Weights(source) => {
+                ["-".into(), "-".into(), source.display().to_string()]
+            }
+            CachedContent::Incomplete => ["-".into(), "-".into(), "not complete".into()],
         };
         let size = size(entry.bytes);
         table.add_row([name(entry), size, ago(entry.used), documents, tokens, sources]);
@@ -128,10 +132,10 @@ fn sources(files: &[statetune_core::data::FileDigest]) -> String {
 
 fn remove(runs_dir: &Path, which: &Which) -> io::Result<()> {
     let now = SystemTime::now();
-    let used = if which.unused { used_by_runs(runs_dir)? } else { HashSet::new() };
+    let used = if which.unused { used_by_runs(runs_dir)? } else { Used::default() };
     let chosen = |entry: &CachedData| match which.older_than {
         Some(age) => now.duration_since(entry.used).is_ok_and(|unused| unused >= age),
-        None => which.all || !used.contains(&name(entry)),
+        None => which.all || !used.contains(entry),
     };
     let mut freed = 0;
     for (entry, removal) in clean(&runs_dir.join(CACHE), chosen)? {
@@ -147,18 +151,37 @@ fn remove(runs_dir: &Path, which: &Which) -> io::Result<()> {
     Ok(())
 }
 
-/// Names of the prepared data that the runs were trained on.
-fn used_by_runs(runs_dir: &Path) -> io::Result<HashSet<String>> {
+/// What the runs were trained on.
+#[derive(Default)]
+struct Used {
+    /// Names of prepared data.
+    data: HashSet<String>,
+    /// Checkpoints.
+    weights: HashSet<PathBuf>,
+}
+
+impl Used {
+    fn contains(&self, entry: &CachedData) -> bool {
+        match &entry.content {
+            CachedContent::Weights(source) => self.weights.contains(source),
+            _ => self.data.contains(&name(entry)),
+        }
+    }
+}
+
+fn used_by_runs(runs_dir: &Path) -> io::Result<Used> {
+    let mut used = Used::default();
     let runs = match fs::read_dir(runs_dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashSet::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(used),
         runs => runs?,
     };
-    let mut used = HashSet::new();
     for run in runs {
-        let lock = fs::read_to_string(run?.path().join("lock.toml")).unwrap_or_default();
+        let run = run?.path();
+        let lock = fs::read_to_string(run.join(Lock::FILE)).unwrap_or_default();
         let lock: toml::Table = lock.parse().unwrap_or_default();
         let key = lock.get("prepared").and_then(toml::Value::as_str);
-        used.extend(key.map(|key| format!("data-{key}")));
+        used.data.extend(key.map(|key| format!("data-{key}")));
+        used.weights.extend(Lock::load(&run).and_then(|lock| lock.weights).map(|file| file.path));
     }
     Ok(used)
 }

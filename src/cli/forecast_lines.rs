@@ -2,7 +2,7 @@
 
 use statetune_core::diagnostic::Diagnostic;
 use statetune_core::forecast::{
-    DataFacts, Forecast, Rate, SuiteFacts, SuitesFacts, WIDENED_PRODUCTS,
+    DataFacts, Forecast, Rate, StreamFacts, SuiteFacts, SuitesFacts, WIDENED_PRODUCTS,
 };
 use statetune_core::rate_search::{FoundRate, Trial};
 use statetune_core::words::{count, estimate, gib, grouped, size};
@@ -101,6 +101,18 @@ pub(super) fn facts(forecast: &Forecast, warnings: &[Diagnostic]) -> Vec<(&'stat
         fact(
             "chunks",
             format!("{chunks} of {} tokens in the longest row; {states}", grouped(tokens.into())),
+        );
+    }
+    if let Some(StreamFacts { bytes, held, read, disk }) = forecast.stream {
+        let at = disk.map_or(String::new(), |disk| format!(" at {}/s", size(disk as u64)));
+        fact(
+            "stream",
+            format!(
+                "{} of weights stay in the file, {} in memory at a time; a pass reads {} from the disk{at}",
+                size(bytes),
+                size(held),
+                size(read)
+            ),
         );
     }
     match &forecast.time {

@@ -10,6 +10,9 @@ pub const GROUP_LEN: i64 = 64;
 /// Numbers of a packed matrix that are dense at a time on a CPU, about.
 pub const TILE: u64 = 1 << 19;
 
+/// The part of quantised scales that is added to all of them.
+const OFFSET: &str = "offset";
+
 /// How the numbers of a matrix are written down.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Format {
@@ -33,16 +36,26 @@ impl Format {
     /// Bytes of a matrix (rows, columns): codes and scales, without the table of levels, which is a
     /// kilobyte at most.
     pub fn bytes(self, [rows, columns]: [i64; 2]) -> u64 {
+        let parts = self.parts([rows, columns]).into_iter();
+        parts.filter(|(name, _)| *name != OFFSET).map(|(_, bytes)| bytes).sum()
+    }
+
+    /// What a packed matrix (rows, columns) consists of: the name of each part and its bytes, without the tables of levels.
+    /// Scales are float32; quantised scales have codes, scales of their own, and an offset.
+    pub fn parts(self, [rows, columns]: [i64; 2]) -> Vec<(&'static str, u64)> {
         let (rows, n) = (rows.unsigned_abs(), (rows * columns).unsigned_abs());
         let groups = n.div_ceil(GROUP_LEN as u64);
         match self {
-            Format::Int8 | Format::Fp8 => n + 4 * rows,
+            Format::Int8 | Format::Fp8 => vec![("codes", n), ("scales", 4 * rows)],
             Format::Nf4 { double: false } | Format::Fp4 { double: false } => {
-                n.div_ceil(2) + 4 * groups
+                vec![("codes", n.div_ceil(2)), ("scales", 4 * groups)]
             }
-            Format::Nf4 { double: true } | Format::Fp4 { double: true } => {
-                n.div_ceil(2) + groups + 4 * groups.div_ceil(256)
-            }
+            Format::Nf4 { double: true } | Format::Fp4 { double: true } => vec![
+                ("codes", n.div_ceil(2)),
+                ("scale codes", groups),
+                ("scales", 4 * groups.div_ceil(256)),
+                (OFFSET, 4),
+            ],
         }
     }
 

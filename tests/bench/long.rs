@@ -140,6 +140,7 @@ fn run(case: &Case) {
         tokens: case.tokens.unsigned_abs(),
         on_gpu: false,
         teacher: None,
+        stream: statetune_core::forecast::Streaming::No,
     };
     let room = workload.boundary_room();
     let options = StepOptions {

@@ -464,7 +464,7 @@ error[ST2152]: `data.data_file` and `data.source` cannot both be set
 fn the_cache_is_listed_and_cleaned() {
     let case = Case::new();
     let cache = |arguments: &[&str]| case.statetune(&[&["cache"], arguments].concat());
-    cache(&["ls"]).succeeds("no prepared data in runs/.cache", "");
+    cache(&["ls"]).succeeds("nothing in the cache runs/.cache", "");
     cache(&["clean", "--all"]).succeeds("freed    0 B", "");
 
     case.statetune(&["run", STATE]).is_done();

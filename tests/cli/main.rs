@@ -59,6 +59,7 @@ mod null_gpu_case;
 mod null_gpu_tests;
 mod old_runs;
 mod outputs;
+mod packed;
 mod peft;
 mod plain;
 mod plan;

@@ -14,6 +14,7 @@ mod gpu;
 mod in_turn;
 mod kl;
 mod likelihood;
+mod mapped;
 mod memory;
 mod model_files;
 #[path = "../null_gpu/mod.rs"]

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::{env, fs};
 
 use statetune_core::data::Batch;
-use statetune_core::forecast::{Item, Workload};
+use statetune_core::forecast::{Item, Streaming, Workload};
 use statetune_core::plan::Sharing;
 use statetune_engine::kernels::{Op, keep_memory};
 use statetune_engine::model::dtype_of;
@@ -94,6 +94,7 @@ impl Case {
             teacher: None,
             devices: 1,
             sharing: Sharing::Ddp,
+            stream: Streaming::No,
         }
     }
 

@@ -30,5 +30,5 @@ pub use preset::Preset;
 pub use rwkv5::Rwkv5;
 pub use rwkv6::{MIXTURES, Rwkv6};
 pub use rwkv7::{Ranks, Rwkv7};
-pub use shape::{HEAD_SIZE, Shape, is_linear};
+pub use shape::{HEAD_SIZE, Shape, block_of, is_linear};
 pub use version::{Arch, Version};

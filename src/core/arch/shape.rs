@@ -142,6 +142,11 @@ pub fn is_linear(name: &str) -> bool {
     part.starts_with("blocks.") && !layer.starts_with("ln")
 }
 
+/// The block, counted from 0, to which the tensor `name` of a model belongs; `None` for embedding, head and last norm.
+pub fn block_of(name: &str) -> Option<usize> {
+    name.strip_prefix("blocks.")?.split('.').next()?.parse().ok()
+}
+
 /// A tensor of a list.
 pub(super) fn named(name: &str, size: &[i64]) -> Named {
     (name.to_string(), size.to_vec())

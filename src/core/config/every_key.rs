@@ -133,7 +133,8 @@ fn is_pointed_at(lines: &[Line], index: usize, wrong: &str, code: &str) {
 #[test]
 fn every_value_of_a_wrong_type_is_pointed_at() {
     for (lines, index) in every_line() {
-        let is_flag = ["false", "true"].contains(&lines[index].2.as_str());
+        let (_, key, value) = &lines[index];
+        let is_flag = ["false", "true"].contains(&value.as_str()) || key == "stream";
         is_pointed_at(&lines, index, if is_flag { "0" } else { "true" }, "ST2001");
     }
 }

@@ -3,7 +3,7 @@
 //! `ctx_len` and the samples of an update stay as they are, so that the run trains the same way; only quantised weights
 //! change its numbers by more than rounding.
 
-use super::Workload;
+use super::{Streaming, Workload};
 use crate::diagnostic::{Text, msg};
 use crate::plan::Experiment;
 use crate::quant::Format;
@@ -78,17 +78,19 @@ enum Lever {
     ChunkCtx,
     Int8,
     Nf4,
+    Stream,
 }
 
 impl Lever {
     /// The smallest change first.
-    const ALL: [Lever; 6] = [
+    const ALL: [Lever; 7] = [
         Lever::GradCp,
         Lever::HeadChunk,
         Lever::MicroBsz,
         Lever::ChunkCtx,
         Lever::Int8,
         Lever::Nf4,
+        Lever::Stream,
     ];
 
     fn cost(self) -> Text {
@@ -99,6 +101,7 @@ impl Lever {
             Lever::ChunkCtx => msg!(COST_CHUNKS),
             Lever::Int8 => msg!(COST_8_BITS),
             Lever::Nf4 => msg!(COST_4_BITS),
+            Lever::Stream => msg!(COST_STREAM),
         }
     }
 
@@ -131,6 +134,9 @@ impl Lever {
             }
             Lever::Nf4 if may_quantise && matches!(from.quant, None | Some(Format::Int8)) => {
                 vec![Workload { quant: Some(Format::Nf4 { double: false }), ..from }]
+            }
+            Lever::Stream if from.stream == Streaming::Possible => {
+                vec![Workload { stream: Streaming::On, ..from }]
             }
             _ => Vec::new(),
         }
@@ -191,6 +197,9 @@ fn edits(from: &Workload<'_>, to: &Workload<'_>, accumulate: u64) -> Vec<Edit> {
     if let Some(chunk_ctx) = to.chunk_ctx.filter(|_| to.chunk_ctx != from.chunk_ctx) {
         add("train.chunk_ctx", chunk_ctx.to_string());
     }
+    if to.stream != from.stream {
+        add("hardware.stream", "true".to_owned());
+    }
     if to.head_chunk != from.head_chunk {
         add("train.head_chunk", to.head_chunk.to_string());
     }
@@ -223,6 +232,7 @@ mod tests {
             teacher: None,
             devices: 1,
             sharing: Sharing::Ddp,
+            stream: Streaming::No,
         }
     }
 

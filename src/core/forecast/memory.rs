@@ -11,12 +11,12 @@ use serde::Serialize;
 
 use super::boundaries::{kept_every, most_kept};
 use crate::arch::{
-    Arch, LOSS_PART_LEN, Pass, SAVED_EVERY, SavedForBackward, Shape, Tape, Trains, open_model,
-    shape_of_file,
+    Arch, LOSS_PART_LEN, Pass, SAVED_EVERY, SavedForBackward, Shape, Tape, Trains, block_of,
+    is_linear, open_model, shape_of_file,
 };
 use crate::diagnostic::{Text, msg};
 use crate::peft::{StatePart, StateSpec, TuningSpec, is_adapter_tensor};
-use crate::plan::{AdamOptions, PeftPlan, Plan, Sharing};
+use crate::plan::{AdamOptions, PeftPlan, Plan, Sharing, Stream};
 use crate::quant::{self, Format};
 use crate::tensorfile::{Dtype, TensorFile};
 
@@ -64,6 +64,19 @@ pub struct Workload<'a> {
     pub devices: u64,
     /// How several devices share a step.
     pub sharing: Sharing,
+    /// Whether frozen weights are read from the file block by block.
+    pub stream: Streaming,
+}
+
+/// Whether the frozen weights of blocks are read from the file block by block, so that memory holds two blocks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Streaming {
+    /// They cannot be.
+    No,
+    /// They could be.
+    Possible,
+    /// They are; blocks are then computed again in the backward pass as with `grad_cp`.
+    On,
 }
 
 /// What memory depends on where a teacher takes part.
@@ -171,6 +184,11 @@ impl<'a> Workload<'a> {
             teacher: TeacherLoad::of_plan(plan, shape),
             devices: train.devices.count(),
             sharing: plan.sharing(shape),
+            stream: match train.stream {
+                Stream::On => Streaming::On,
+                _ if plan.can_stream() => Streaming::Possible,
+                _ => Streaming::No,
+            },
         }
         .of_samples(plan.objective.rows_per_sample())
     }
@@ -265,6 +283,11 @@ impl Workload<'_> {
     /// The memory of a run at its peak.
     pub fn memory(&self) -> Memory {
         let [weights, packed] = self.weights();
+        let away = self.streamed() - self.held();
+        let (weights, packed) = match self.quant {
+            Some(_) => (weights, packed - away),
+            None => (weights - away, packed),
+        };
         let passing = [self.activations(), self.logits(), self.workspace()];
         let [activations, logits, workspace] = passing;
         let items = [
@@ -281,6 +304,52 @@ impl Workload<'_> {
         let items = items.into_iter().filter(|(_, bytes)| *bytes > 0);
         let items: Vec<_> = items.map(|(item, bytes)| ItemBytes { item, bytes }).collect();
         Memory { total: items.iter().map(|one| one.bytes).sum(), items }
+    }
+
+    /// Bytes of the weights of each block that can be read from the file when the block is computed: of packed linear layers, else
+    /// of all frozen tensors.
+    fn block_bytes(&self) -> Vec<u64> {
+        let mut blocks = vec![0; self.shape.n_layer.unsigned_abs() as usize];
+        for (name, size) in self.shape.tensors() {
+            let Some(layer) = block_of(&name) else { continue };
+            blocks[layer] += match self.quant {
+                Some(format) if is_linear(&name) => format.bytes([size[0], size[1]]),
+                None if !self.tensor(&name) => self.elt() * numbers(&size),
+                _ => 0,
+            };
+        }
+        blocks
+    }
+
+    /// Bytes of the weights that a pass reads from the file, once forward and once backward; 0 where they stay in memory.
+    pub fn streamed(&self) -> u64 {
+        match self.stream {
+            Streaming::On => self.block_bytes().iter().sum(),
+            Streaming::No | Streaming::Possible => 0,
+        }
+    }
+
+    /// Bytes of streamed weights in memory: those of a block and of the next one.
+    pub fn held(&self) -> u64 {
+        match self.stream {
+            Streaming::On => self
+                .block_bytes()
+                .windows(2)
+                .map(|two| two.iter().sum())
+                .max()
+                .unwrap_or_else(|| self.streamed()),
+            Streaming::No | Streaming::Possible => 0,
+        }
+    }
+
+    /// Whether activations are computed again in the backward pass.
+    fn recomputes(&self) -> bool {
+        self.grad_cp || self.stream == Streaming::On
+    }
+
+    /// Bytes of all weights in memory, packed or not.
+    pub fn weight_bytes(&self) -> u64 {
+        self.weights().iter().sum()
     }
 
     fn elt(&self) -> u64 {
@@ -368,7 +437,7 @@ impl Workload<'_> {
             self.shape.n_embd.unsigned_abs(),
             self.tensor("blocks.0.ln0.weight"),
         );
-        let last = self.grad_cp.then(|| {
+        let last = self.recomputes().then(|| {
             // Inputs of all blocks, and the output of the last one.
             let kept = (self.shape.n_layer.unsigned_abs() + 1) * numbers * self.elt();
             // A block differentiates its input where a block below, or the embedding, trains.

@@ -16,8 +16,8 @@ pub const WIDENED_PRODUCTS: &str =
 pub use crate::plan::Origins;
 pub use boundaries::{kept_every, most_kept};
 pub use fit::{Edit, Proposal, proposals};
-pub use memory::{Boundaries, Item, ItemBytes, Memory, PROGRAM_BYTES, Workload};
+pub use memory::{Boundaries, Item, ItemBytes, Memory, PROGRAM_BYTES, Streaming, Workload};
 pub use record::{
-    DataFacts, Forecast, ModelFacts, Rate, RatePoint, Saves, Settings, Strategies, SuiteFacts,
-    SuitesFacts, Time, Trains, Warning, schema_text,
+    DataFacts, Forecast, ModelFacts, Rate, RatePoint, Saves, Settings, Strategies, StreamFacts,
+    SuiteFacts, SuitesFacts, Time, Trains, Warning, schema_text,
 };

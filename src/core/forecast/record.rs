@@ -41,6 +41,9 @@ pub struct Forecast {
     /// The states between the chunks of the longest samples; absent where no sample is cut.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boundaries: Option<Boundaries>,
+    /// Weights that are read from the file block by block; absent where memory holds all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream: Option<StreamFacts>,
     /// Bytes that the device has for the run; absent where that is not known.
     pub available_bytes: Option<u64>,
     /// How long training takes; absent where nothing was measured.
@@ -103,6 +106,9 @@ pub struct Settings {
     /// `train.chunk_ctx`, tokens; absent where samples are computed whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chunk_ctx: Option<u32>,
+    /// `true` where frozen weights are read from the file block by block; absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<bool>,
     /// `train.head_chunk`, positions.
     pub head_chunk: u32,
     /// The implementation of the recurrence.
@@ -236,6 +242,20 @@ pub struct RatePoint {
     pub step: u64,
     /// Its rate.
     pub lr: f64,
+}
+
+/// Weights that are read from the file block by block.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StreamFacts {
+    /// Bytes of these weights.
+    pub bytes: u64,
+    /// Bytes of two blocks, which memory holds at a time.
+    pub held: u64,
+    /// Bytes that a forward and backward pass reads from the disk, less what free memory keeps.
+    pub read: u64,
+    /// Bytes a second of the disk with the file; absent where that cannot be measured.
+    pub disk: Option<f64>,
 }
 
 /// How long training takes.

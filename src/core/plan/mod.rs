@@ -18,14 +18,15 @@ mod rates;
 mod records;
 mod shape;
 mod sources;
+mod stream;
 mod suites;
 mod sweep;
 mod train;
 mod units;
 
 use crate::arch::{NoGpu, Op, Shape};
-pub use crate::config::EpochSteps;
 use crate::config::{self, Config, Loaded, Quant};
+pub use crate::config::{EpochSteps, Stream};
 use crate::diagnostic::{Diagnostic, Severity, msg};
 pub use crate::lr_curve::{LrCurve, LrInit, LrSchedule};
 use crate::objective::Objective;
@@ -334,6 +335,7 @@ impl<'a> Faults<'a> {
             Ok(compute) => {
                 self.found.extend(compute.warning(spelt));
                 self.check_devices(&compute);
+                self.check_stream(compute.device.is_gpu());
                 Some(compute)
             }
             Err(fault) => {

@@ -43,6 +43,7 @@ impl Plan {
             ModelSource::Load(path) => {
                 let shape = shape_in(path).map_err(ShapeError::Model)?;
                 self.check_shape(&shape).map_err(ShapeError::Contradiction)?;
+                self.check_stream().map_err(ShapeError::Contradiction)?;
                 shape
             }
             &ModelSource::Scratch { version, n_layer, n_embd, vocab_size, pre_ffn, head_qk } => {

@@ -10,7 +10,7 @@ use super::device::{Compute, Device};
 use super::rates::{FAR, usual_rate};
 use super::{LrCurve, Samples, Steps, Tokens};
 use crate::arch::Op;
-use crate::config::{Config, EpochSteps, Optimizer, Precision, Strategy};
+use crate::config::{Config, EpochSteps, Optimizer, Precision, Strategy, Stream};
 use crate::lr_curve::{LrInit, LrSchedule};
 use crate::tensorfile::Dtype;
 
@@ -45,6 +45,8 @@ pub struct TrainPlan {
     pub devices: DevicesPlan,
     /// CPU threads of a device that compute; absent: as many as libtorch takes by itself.
     pub threads: Option<u32>,
+    /// Whether frozen weights are read from the file block by block.
+    pub stream: Stream,
     /// The implementation of the recurrence.
     pub op: Op,
     /// Whether the backward pass computes blocks again instead of keeping their activations.
@@ -253,6 +255,7 @@ impl TrainPlan {
                 timeout: Duration::from_secs(config.hardware.rdzv_timeout_secs),
             },
             threads: config.hardware.threads,
+            stream: config.hardware.stream,
             op: compute.op,
             grad_cp: train.grad_cp,
             chunk_ctx: (train.chunk_ctx > 0).then_some(Tokens(train.chunk_ctx)),

@@ -1,13 +1,11 @@
 //! An open checkpoint file of either format.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use memmap2::{Mmap, UncheckedAdvice};
-
 use super::error::{Problem, WeightsError};
+use super::mapped::MappedFile;
 use super::tensor::{TensorInfo, TensorRef, View};
 use super::{archive, pth, safetensors};
 use crate::diagnostic::{Text, msg};
@@ -25,7 +23,7 @@ pub enum FileFormat {
 #[derive(Debug)]
 pub struct TensorFile {
     path: PathBuf,
-    map: Mmap,
+    map: MappedFile,
     contents: Contents,
     /// Indices into `contents.tensors`, by name.
     places: HashMap<String, usize>,
@@ -49,11 +47,11 @@ impl TensorFile {
     /// `Read` when the file cannot be read, `Contents` when it is not a valid checkpoint.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, WeightsError> {
         let path = path.as_ref().to_owned();
-        let map = match map(&path) {
+        let map = match MappedFile::open(&path) {
             Ok(map) => map,
             Err(source) => return Err(WeightsError::Read { path, source }),
         };
-        let contents = match parse(&map) {
+        let contents = match parse(map.bytes()) {
             Ok(contents) => contents,
             Err(problem) => return Err(WeightsError::Contents { path, problem }),
         };
@@ -99,24 +97,35 @@ impl TensorFile {
 
     /// The tensors, in file order.
     pub fn tensors(&self) -> impl ExactSizeIterator<Item = TensorRef<'_>> {
-        self.contents.tensors.iter().map(|info| TensorRef { info, file: &self.map })
+        self.contents.tensors.iter().map(|info| TensorRef { info, file: self.map.bytes() })
     }
 
     /// The tensor called `name`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<TensorRef<'_>> {
         let info = &self.contents.tensors[*self.places.get(name)?];
-        Some(TensorRef { info, file: &self.map })
+        Some(TensorRef { info, file: self.map.bytes() })
     }
 
     /// Releases the memory pages of a tensor, where the system supports it. Reading the tensor again loads the pages
     /// from the file.
     pub fn forget_pages(&self, name: &str) {
-        let Some(&place) = self.places.get(name) else { return };
-        let Some((offset, len)) = self.contents.tensors[place].place() else { return };
-        // SAFETY: the pages belong to a file that is only read and, as `open` requires, does not change, so reading
-        // the pages again returns the same bytes.
-        let _ = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, offset, len) };
+        if let Some(bytes) = self.place(name) {
+            self.map.forget(bytes);
+        }
+    }
+
+    /// Where the elements of a tensor are in the file; `None` unless they are contiguous.
+    #[must_use]
+    pub fn place(&self, name: &str) -> Option<Range<usize>> {
+        let (offset, len) = self.contents.tensors[*self.places.get(name)?].place()?;
+        Some(offset..offset + len)
+    }
+
+    /// The mapped file.
+    #[must_use]
+    pub fn mapped(&self) -> &MappedFile {
+        &self.map
     }
 }
 
@@ -124,16 +133,6 @@ impl TensorFile {
 fn places(tensors: &[TensorInfo]) -> HashMap<String, usize> {
     let names = tensors.iter().map(|tensor| tensor.name.clone());
     names.enumerate().map(|(place, name)| (name, place)).collect()
-}
-
-fn map(path: &Path) -> io::Result<Mmap> {
-    let file = File::open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, msg!(NOT_REGULAR_FILE)));
-    }
-    // SAFETY: the map is only read. A change of the file by another process would be undefined behaviour;
-    // `TensorFile::open` requires that the file does not change, as every reader of a mapped file does.
-    unsafe { Mmap::map(&file) }
 }
 
 /// Determines the format of a file by its contents and finds the tensors.

@@ -8,10 +8,12 @@
 
 mod archive;
 mod atomic;
+mod disk_speed;
 mod dtype;
 mod error;
 mod file;
 mod gguf;
+mod mapped;
 mod pickle;
 mod pth;
 mod safetensors;
@@ -20,9 +22,11 @@ mod tensor;
 pub use self::safetensors::{LazyTensor, write_lazily, write_safetensors};
 pub(crate) use atomic::TEMPORARY;
 pub use atomic::{create_atomically, is_written_through, write_atomically};
+pub use disk_speed::disk_speed;
 pub use dtype::Dtype;
 pub use error::{Problem, WeightsError};
 pub use file::{FileFormat, TensorFile};
 pub use gguf::{GgufDtype, GgufTensor, GgufValue, first_gguf_text, write_gguf};
+pub use mapped::MappedFile;
 pub use pth::write_pth;
 pub use tensor::{Axes, NewTensor, TensorRef, View};

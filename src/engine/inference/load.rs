@@ -14,7 +14,7 @@ use crate::RunError;
 use crate::kernels::{Op, allow_tf32};
 use crate::model::{Model, ModelError, Shape, TimeState, Weights, load_tensors, shape_in};
 use crate::peft::{Compute, Method, TuningError, TuningSpec, WeightTuning};
-use crate::quant::{Format, PackError, QuantError, quantise};
+use crate::quant::{Format, PackError, QuantError, quantise, quantise_stored};
 
 /// The files of a model and how to compute with it.
 #[derive(Clone, Debug)]
@@ -82,7 +82,7 @@ impl ModelSpec {
         allow_tf32(self.tf32);
         let recipe = self.adapter.as_ref().map(|adapter| adapter.recipe.as_ref());
         let base = Weights::load(&self.weights)?;
-        let weights = place_weights(base, self.device, self.quant, recipe, &self.weights)?;
+        let weights = place_weights(base, self.device, self.quant, recipe, &self.weights, None)?;
         let model = match &self.adapter {
             Some(AdapterFile { file, recipe }) => {
                 let ModelSpec { kind, op, quant, .. } = *self;
@@ -171,6 +171,8 @@ pub(super) fn check_fit(recipe: &TuningSpec, weights: &Weights) -> Result<(), Ru
 /// Weights, read from `path`, for a model on `device`, their linear layers quantized if a format is given. The only way to
 /// a model on a device: packed layers lie on the device that the weights have when they are packed.
 ///
+/// With a `cache`, packed layers lie in a file of the cache ([`quantise_stored`]).
+///
 /// Matrices from which `recipe` first takes a part out stay as they are: [`WeightTuning`] quantizes those.
 ///
 /// # Errors
@@ -181,12 +183,17 @@ pub(crate) fn place_weights(
     quant: Option<Format>,
     recipe: Option<&TuningSpec>,
     path: &Path,
+    cache: Option<&Path>,
 ) -> Result<Weights, RunError> {
     let mut weights = weights.on(device);
     if let Some(format) = quant {
         let later = |name: &str| recipe.is_some_and(|recipe| recipe.splits(name));
-        quantise(&mut weights, format, later)
-            .map_err(|error| unfit(TuningError::Quant(error), path))?;
+        let splits = weights.shape().linears().iter().any(|(name, _)| later(name));
+        let packed = match cache.filter(|_| !splits) {
+            Some(cache) => quantise_stored(&mut weights, format, path, cache),
+            None => quantise(&mut weights, format, later),
+        };
+        packed.map_err(|error| unfit(TuningError::Quant(error), path))?;
     }
     Ok(weights)
 }

@@ -1,13 +1,15 @@
 //! A model of any version: one forward pass for whole sequences and, with one token at a time, for
 //! generation.
 
+use std::rc::Rc;
+
 use tch::{Device, Kind, Tensor};
 
 use super::copying::{Copies, Copying};
 use super::layers::{ChannelMix, Norm, TimeMix, TimeMixed};
 use super::rwkv5::{ChannelMix5, PreFfn};
 use super::versions::computation;
-use super::{LayerState, Seen, Shape, State, TimeState, Weights};
+use super::{LayerState, Seen, Shape, State, Stream, TimeState, Weights};
 use crate::kernels::{KernelError, MixInput, Op, linear, replace_products, send};
 
 /// An RWKV model in one compute dtype.
@@ -26,6 +28,8 @@ pub struct Model {
     copying: Option<Copying>,
     /// The initial states beside the weights.
     states: Option<TimeState>,
+    /// How the weights of blocks come from their file, if they are not to stay in memory.
+    stream: Option<Rc<Stream>>,
 }
 
 /// `x + att(x)` and then `x + ffn(x)`, each with a norm of its own.
@@ -118,6 +122,7 @@ impl Model {
             head: weights.get("head.weight", kind),
             copying: (shape.head_qk > 0).then(|| Copying::new(weights, kind)),
             states: weights.states().map(TimeState::share),
+            stream: weights.stream(),
         }
     }
 
@@ -243,6 +248,9 @@ impl Model {
         wkv: &Tensor,
         restarts: Option<&Tensor>,
     ) -> Result<AfterTimeMix, KernelError> {
+        if let Some(stream) = &self.stream {
+            stream.enter(layer);
+        }
         let mut v_first = v_first.map(Tensor::shallow_clone);
         let input = MixInput { op: self.op, x, before: att_x, restarts };
         let TimeMixed { x, last, wkv } =

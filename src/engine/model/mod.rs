@@ -14,6 +14,7 @@ mod rwkv5;
 mod rwkv6;
 mod rwkv7;
 mod state;
+mod stream;
 mod versions;
 mod weights;
 
@@ -25,4 +26,5 @@ pub use state::{LayerState, Shift, State, TimeState};
 pub use statetune_core::arch::{
     Arch, ModelError, Ranks, Rwkv5, Rwkv6, Rwkv7, Shape, Version, has_states, shape_in, shape_of,
 };
-pub use weights::{Weights, copied, dtype_of, file_tensor, load_tensors};
+pub use stream::Stream;
+pub use weights::{Weights, blob, copied, dtype_of, file_tensor, load_tensors};

@@ -3,13 +3,18 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
+use std::rc::Rc;
 
 use tch::{Device, Kind, Tensor};
 
+use super::stream::{Stream, Stretch};
 use super::{Linear, Shape, TimeState};
 use crate::kernels::flat::in_kind;
-use statetune_core::arch::{ModelError, check, is_linear, is_of_state, open_model, shape_of_file};
+use statetune_core::arch::{
+    ModelError, block_of, check, is_linear, is_of_state, open_model, shape_of_file,
+};
 use statetune_core::diagnostic::{Text, msg};
+use statetune_core::packed::PackedWeights;
 use statetune_core::tensorfile::{
     Dtype, NewTensor, TensorFile, TensorRef, WeightsError, write_pth,
 };
@@ -24,6 +29,10 @@ pub struct Weights {
     states: Option<TimeState>,
     /// The file that tensors point into.
     file: Option<&'static TensorFile>,
+    /// Where the packed linear layers are, if a file may hold them.
+    packed: Option<PackedWeights>,
+    /// How the blocks are read from the file, if they are not to stay in memory.
+    stream: Option<Rc<Stream>>,
     device: Device,
 }
 
@@ -61,7 +70,8 @@ impl Weights {
         };
         let entries = weights().map(entry).collect::<Result<_, _>>().map_err(refuse)?;
         let states = states_of(file, &shape).map_err(refuse)?;
-        Ok(Weights { shape, names, entries, states, file: Some(file), device: Device::Cpu })
+        let weights = Weights::new(shape, names, entries);
+        Ok(Weights { states, file: Some(file), ..weights })
     }
 
     /// A model whose tensors are made by name and shape.
@@ -73,7 +83,12 @@ impl Weights {
             (name, Entry::Tensor(tensor))
         });
         let entries = entries.collect();
-        Weights { shape, names, entries, states: None, file: None, device: Device::Cpu }
+        Weights::new(shape, names, entries)
+    }
+
+    fn new(shape: Shape, names: Vec<String>, entries: HashMap<String, Entry>) -> Weights {
+        let (states, file, packed, stream) = (None, None, None, None);
+        Weights { shape, names, entries, states, file, packed, stream, device: Device::Cpu }
     }
 
     /// The initial states that the file holds beside the weights, float32 on the CPU.
@@ -150,6 +165,42 @@ impl Weights {
     pub fn set_linear(&mut self, name: &str, linear: Linear) {
         assert!(is_linear(name) && self.entries.contains_key(name), "{name} is a linear layer");
         self.entries.insert(name.to_string(), Entry::Linear(linear));
+    }
+
+    /// Says where the packed linear layers are.
+    pub fn set_packed(&mut self, packed: PackedWeights) {
+        self.packed = Some(packed);
+    }
+
+    /// Where the packed linear layers are, if a file may hold them.
+    pub fn packed(&self) -> Option<&PackedWeights> {
+        self.packed.as_ref()
+    }
+
+    /// The same weights for a model that computes in `kind` and reads its blocks from the file one after the other. What was packed
+    /// in memory, and tensors of another dtype, stay in memory.
+    #[must_use]
+    pub fn streamed(self, kind: Kind) -> Weights {
+        let mut blocks = vec![Vec::new(); self.shape.n_layer.unsigned_abs() as usize];
+        if let Some(file) = self.packed.as_ref().and_then(PackedWeights::file) {
+            for (i, (name, _)) in self.shape.linears().into_iter().enumerate() {
+                let block = block_of(&name).expect("a linear layer is of a block");
+                blocks[block].push(Stretch { file: file.mapped(), bytes: file.place(i) });
+            }
+        }
+        if let Some(file) = self.file {
+            for (name, _) in self.iter().filter(|(_, tensor)| tensor.kind() == kind) {
+                if let Some((block, bytes)) = block_of(name).zip(file.place(name)) {
+                    blocks[block].push(Stretch { file: file.mapped(), bytes });
+                }
+            }
+        }
+        Weights { stream: Some(Rc::new(Stream::new(blocks))), ..self }
+    }
+
+    /// How the blocks are read from the file, if they are not to stay in memory.
+    pub(super) fn stream(&self) -> Option<Rc<Stream>> {
+        self.stream.clone()
     }
 
     /// Gives the pages of a tensor that is no longer used back to the operating system, where it lay in the
@@ -243,6 +294,8 @@ impl Weights {
             entries: entries.collect(),
             states: self.states.as_ref().map(TimeState::share),
             file: self.file,
+            packed: self.packed.clone(),
+            stream: self.stream.clone(),
             device: self.device,
         }
     }
@@ -328,13 +381,24 @@ fn mapped(found: &TensorRef<'static>) -> Result<Tensor, Text> {
     let (kind, size) = floating_point(found)?;
     match found.bytes() {
         Cow::Borrowed(bytes) if bytes.as_ptr().addr().is_multiple_of(found.dtype().size()) => {
-            // SAFETY: the bytes are mapped for as long as the process lives, hold as many elements of
-            // `kind` as `size` says, row by row, and are aligned for them. Nothing writes to weights:
-            // trainable weights are copies, see `Weights::trainable`.
-            Ok(unsafe { Tensor::from_blob(bytes.as_ptr(), &size, &[], kind, Device::Cpu) })
+            Ok(blob(bytes, &size, kind))
         }
         bytes => Ok(Tensor::from_data_size(&bytes, &size, kind)),
     }
+}
+
+/// A tensor on the CPU whose elements are these bytes, row by row, and stay there. It must not be written to.
+///
+/// # Panics
+/// When the bytes are not as many as `size` and `kind` need, or not aligned.
+pub fn blob(bytes: &'static [u8], size: &[i64], kind: Kind) -> Tensor {
+    let elt = kind.elt_size_in_bytes();
+    let numel: i64 = size.iter().product();
+    assert_eq!(bytes.len(), numel.unsigned_abs() as usize * elt, "the bytes of {size:?}");
+    assert!(bytes.as_ptr().addr().is_multiple_of(elt), "aligned for {kind:?}");
+    // SAFETY: the bytes live as long as the process, hold as many elements as `size` says, and are aligned for them, as
+    // was checked. Nothing writes to frozen weights: trainable weights are copies, see `Weights::trainable`.
+    unsafe { Tensor::from_blob(bytes.as_ptr(), size, &[], kind, Device::Cpu) }
 }
 
 /// A tensor as bytes for a file, converted to `dtype`.

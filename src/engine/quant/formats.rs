@@ -139,7 +139,7 @@ pub(super) fn double_quantised(scales: &Tensor) -> Scales {
 /// The levels of quantised scales, ascending: (256) float32. For e from 0 to 6 the range from 0.1 to 1 is cut into
 /// `2^e` cells, whose centres, times `10^(e-6)` and with either sign, are levels; 0 and 1 complete them. The
 /// operations are those of bitsandbytes, so that the last bit agrees.
-fn scale_levels() -> Tensor {
+pub(super) fn scale_levels() -> Tensor {
     let options = (Kind::Float, Device::Cpu);
     let mut levels = vec![Tensor::from_slice(&[0f32, 1.0])];
     for e in 0..7 {

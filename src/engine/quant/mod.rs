@@ -7,6 +7,7 @@
 
 mod formats;
 mod packed;
+mod stored;
 
 use std::rc::Rc;
 
@@ -17,6 +18,7 @@ use tch::{Device, Tensor};
 use crate::model::{Linear, Weights};
 
 pub use packed::{PackError, Packed};
+pub use stored::quantise_stored;
 
 /// A matrix of a model that cannot be packed.
 #[derive(Debug, thiserror::Error)]
@@ -72,9 +74,13 @@ pub fn packed_layer(
     format: Format,
     device: Device,
 ) -> Result<Linear, QuantError> {
+    Ok(Linear::new(Rc::new(packed_matrix(name, matrix, format)?.on(device))))
+}
+
+/// The matrix, packed, on the CPU.
+fn packed_matrix(name: &str, matrix: &Tensor, format: Format) -> Result<Packed, QuantError> {
     let packed = Packed::pack(&matrix.to_device(Device::Cpu), format);
-    let packed = packed.map_err(|source| QuantError { name: name.to_string(), format, source })?;
-    Ok(Linear::new(Rc::new(packed.on(device))))
+    packed.map_err(|source| QuantError { name: name.to_string(), format, source })
 }
 
 #[cfg(test)]

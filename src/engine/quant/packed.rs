@@ -3,11 +3,11 @@
 use statetune_core::diagnostic::{Text, msg};
 use tch::{Device, Kind, Tensor};
 
-use super::formats::{FP4, GroupFormat, NF4, RowFormat, double_quantised, fp8, int8};
+use super::formats::{FP4, GroupFormat, NF4, RowFormat, double_quantised, fp8, int8, scale_levels};
 use super::{Format, GROUP_LEN};
 use crate::kernels::KernelError;
 use crate::kernels::quant::{Codes, Scales, pack_in_4_bits};
-use crate::model::Matrix;
+use crate::model::{Matrix, blob};
 
 /// Why a matrix cannot be packed.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +53,50 @@ impl Packed {
             Format::Fp4 { double } => in_groups(matrix, shape, &FP4, double)?,
         };
         Ok(Packed(codes))
+    }
+
+    /// The matrix (rows, columns) of these parts, which are those of [`Format::parts`], aligned for float32. The bytes stay where
+    /// they are.
+    ///
+    /// # Panics
+    /// On other parts.
+    pub fn of_parts(shape: [i64; 2], format: Format, parts: &[&'static [u8]]) -> Packed {
+        let codes = |bytes: &'static [u8]| blob(bytes, &[bytes.len() as i64], Kind::Uint8);
+        let floats = |bytes: &'static [u8]| blob(bytes, &[bytes.len() as i64 / 4], Kind::Float);
+        let scales = match parts[1..] {
+            [scales] => Scales::Plain(floats(scales)),
+            [of_scales, scales, offset] => Scales::Quantised {
+                codes: codes(of_scales),
+                levels: scale_levels(),
+                scales: floats(scales),
+                offset: f32::from_le_bytes(offset.try_into().expect("a float32")),
+            },
+            _ => unreachable!("a format has two or four parts"),
+        };
+        let (levels, group_len) = match format {
+            Format::Int8 => (Tensor::from_slice(&int8().levels), shape[1].max(1)),
+            Format::Fp8 => (Tensor::from_slice(&fp8().levels), shape[1].max(1)),
+            Format::Nf4 { .. } => (Tensor::from_slice(&NF4.levels), GROUP_LEN),
+            Format::Fp4 { .. } => (Tensor::from_slice(&FP4.levels), GROUP_LEN),
+        };
+        Packed(Codes { shape, group_len, codes: codes(parts[0]), levels, scales })
+    }
+
+    /// The parts of the matrix for [`Packed::of_parts`].
+    pub fn parts(&self) -> Vec<Vec<u8>> {
+        let bytes = |x: &Tensor| {
+            let x = x.to_device(Device::Cpu);
+            let mut bytes = vec![0; x.numel() * x.kind().elt_size_in_bytes()];
+            x.copy_data_u8(&mut bytes, x.numel());
+            bytes
+        };
+        let Codes { codes, scales, .. } = &self.0;
+        match scales {
+            Scales::Plain(scales) => vec![bytes(codes), bytes(scales)],
+            Scales::Quantised { codes: of_scales, scales, offset, .. } => {
+                vec![bytes(codes), bytes(of_scales), bytes(scales), offset.to_le_bytes().to_vec()]
+            }
+        }
     }
 
     /// The same matrix on `device`.

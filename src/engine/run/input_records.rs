@@ -6,6 +6,7 @@ use std::path::{Path, absolute};
 use statetune_core::data::{DataError, Tokenizer};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::digest::sha256_of_file;
+use statetune_core::known_digest::{known_digest, known_sha256};
 use statetune_core::plan::{
     Change, Experiment, ModelSource, PeftPlan, Plan, Reach, StatePlan, StateStart, TokenizerPlan,
 };
@@ -33,9 +34,11 @@ pub(super) fn lock(
 ) -> Result<Lock, RunError> {
     let (weights, fingerprint) = match &plan.model.source {
         ModelSource::Load(path) => {
-            let sha256 = sha256_of_file(path)
+            let cache = &plan.data.cache_dir;
+            let sha256 = known_sha256(cache, path)
                 .map_err(|source| WeightsError::Read { path: path.clone(), source })?;
-            (Some(LockedFile::new(path, sha256)), Some(fingerprint(path)?))
+            let fingerprint = known_digest(cache, path, "fingerprint", || fingerprint(path))?;
+            (Some(LockedFile::new(path, sha256)), Some(fingerprint))
         }
         ModelSource::Scratch { .. } => (None, None),
     };

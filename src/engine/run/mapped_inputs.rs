@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use statetune_core::data::DataError;
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::digest::sha256_of_file;
+use statetune_core::packed::{PackedFile, PackedWeights};
 use statetune_core::plan::{ModelSource, Plan};
 use statetune_core::records::{Lock, absolute};
 
@@ -29,29 +30,41 @@ struct Input {
     /// Keeps the file that was mapped in sight, even when another one takes its name.
     file: File,
     stamp: Cell<Stamp>,
-    is_weights: bool,
+    kind: Kind,
+}
+
+/// What a mapped file is.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Weights,
+    PackedWeights(&'static PackedFile),
+    Tokens,
 }
 
 impl MappedInputs {
     /// The mapped files of a plan, before the first is read. Files that cannot be opened are left to their reader.
     pub(super) fn of_plan(plan: &Plan) -> MappedInputs {
         let weights = match &plan.model.source {
-            ModelSource::Load(path) => Some((path.clone(), true)),
+            ModelSource::Load(path) => Some((path.clone(), Kind::Weights)),
             ModelSource::Scratch { .. } => None,
         };
         let tokens = plan.data.pair.iter().flat_map(|pair| {
             [".bin", ".idx"].map(|ending| {
                 let mut path = pair.clone().into_os_string();
                 path.push(ending);
-                (PathBuf::from(path), false)
+                (PathBuf::from(path), Kind::Tokens)
             })
         });
-        let inputs = weights.into_iter().chain(tokens).filter_map(|(path, is_weights)| {
-            let file = File::open(&path).ok()?;
-            let stamp = Cell::new(stamp(&file.metadata().ok()?));
-            Some(Input { path, file, stamp, is_weights })
-        });
-        MappedInputs(inputs.collect())
+        let inputs = weights.into_iter().chain(tokens);
+        MappedInputs(inputs.filter_map(|(path, kind)| Input::new(path, kind)).collect())
+    }
+
+    /// The same files with that of the packed weights, which was just checked.
+    pub(super) fn with_packed(mut self, packed: Option<&PackedWeights>) -> MappedInputs {
+        if let Some(file) = packed.and_then(PackedWeights::file) {
+            self.0.extend(Input::new(file.path().to_path_buf(), Kind::PackedWeights(file)));
+        }
+        self
     }
 
     /// Refuses files that changed since the run began, unless their content is that of `lock`, as after `touch`.
@@ -65,12 +78,26 @@ impl MappedInputs {
 }
 
 impl Input {
+    fn new(path: PathBuf, kind: Kind) -> Option<Input> {
+        let file = File::open(&path).ok()?;
+        let stamp = Cell::new(stamp(&file.metadata().ok()?));
+        Some(Input { path, file, stamp, kind })
+    }
+
     fn is_unchanged(&self) -> bool {
         self.file.metadata().is_ok_and(|found| stamp(&found) == self.stamp.get())
     }
 
-    /// Whether the file that has the path now is the mapped one, and its digest that of `lock`.
+    /// Whether the file that has the path now is the mapped one, and its digest that of `lock`; packed weights have theirs
+    /// with them.
     fn has_content_of(&self, lock: Option<&Lock>) -> bool {
+        if let Kind::PackedWeights(file) = self.kind {
+            let is_sound = file.is_sound();
+            if let (true, Ok(found)) = (is_sound, self.file.metadata()) {
+                self.stamp.set(stamp(&found));
+            }
+            return is_sound;
+        }
         let Some(lock) = lock else { return false };
         let digest = || -> io::Result<String> {
             let found = self.file.metadata()?;
@@ -88,13 +115,15 @@ impl Input {
     }
 
     fn refusal(&self) -> RunError {
-        if !self.is_weights {
-            return RunError::Data(DataError::ChangedMeanwhile { file: self.path.clone() });
-        }
+        let help = match self.kind {
+            Kind::Tokens => {
+                return RunError::Data(DataError::ChangedMeanwhile { file: self.path.clone() });
+            }
+            Kind::Weights => msg!(BRING_BACK_WEIGHTS),
+            Kind::PackedWeights(_) => msg!(RESUME_PACKS_AGAIN),
+        };
         let message = msg!(WEIGHTS_CHANGED_MEANWHILE, path = self.path);
-        let fault = Diagnostic::error(message)
-            .note(msg!(NOTHING_SAVED_WITH_CHANGE))
-            .help(msg!(BRING_BACK_WEIGHTS));
+        let fault = Diagnostic::error(message).note(msg!(NOTHING_SAVED_WITH_CHANGE)).help(help);
         RunError::Contradiction(Box::new(fault))
     }
 }

@@ -77,7 +77,7 @@ fn step_secs(outlook: &Outlook<'_>, n_layer: i64, work: &mut Work) -> Result<f64
     let (mean, learned) = outlook.mean_batch().unwrap_or((train.ctx_len.as_u64(), 1.0));
     // The time of a chunk is the same anywhere in a row.
     let tokens = train.chunk_ctx.map_or(mean, |chunk| mean.min(CHUNKS * chunk.as_u64()));
-    let rows = outlook.workload().map_or(train.micro_bsz.as_u64(), |workload| workload.rows);
+    let rows = outlook.workload(None).map_or(train.micro_bsz.as_u64(), |workload| workload.rows);
     let batch = |rows| batch(rows, tokens as usize, learned, outlook.shape.vocab_size);
     let answers = plan.objective.answers();
     let batches: Vec<Batch> = (0..train.accumulate_grad_batches)
@@ -120,7 +120,7 @@ fn method(plan: &Plan, shape: Shape) -> Result<Box<dyn Method>, RunError> {
     let name = Path::new("random weights");
     let recipe = plan.method.peft.recipe().map(Rc::as_ref);
     let device = device(plan.train.device);
-    let weights = place_weights(weights, device, plan.method.quant, recipe, name)?;
+    let weights = place_weights(weights, device, plan.method.quant, recipe, name, None)?;
     Ok(match &plan.method.peft {
         PeftPlan::State(states) => {
             let model = Model::new(&weights, kind(plan.train.dtype), plan.train.op);

@@ -9,11 +9,12 @@ use statetune_core::diagnostic::{Diagnostic, Join, Text, msg};
 use statetune_core::digest::sha256_hex;
 use statetune_core::forecast::{
     DataFacts, Forecast, ModelFacts, Proposal, Rate, RatePoint, Saves, Settings, Strategies,
-    SuitesFacts, Time, Trains, Warning, Workload, proposals,
+    StreamFacts, Streaming, SuitesFacts, Time, Trains, Warning, Workload, proposals,
 };
-use statetune_core::plan::{EpochSteps, PeftPlan, Plan};
+use statetune_core::plan::{EpochSteps, ModelSource, PeftPlan, Plan, Stream};
 use statetune_core::records::read_metrics;
 use statetune_core::store::all_runs;
+use statetune_core::tensorfile::disk_speed;
 use statetune_core::words::{gib, grouped};
 
 use super::job::{coverage, fit_options};
@@ -90,8 +91,37 @@ impl<'a> Outlook<'a> {
         Outlook { plan, shape, ids, data: Some(documents), suites }
     }
 
-    /// The inputs of the memory forecast; `None` for implementations of the recurrence with unknown memory needs.
-    pub fn workload(&self) -> Option<Workload<'_>> {
+    /// Whether frozen weights are read from the file block by block. Where `hardware.stream` leaves that open: if they can be, and
+    /// are larger than `available` bytes, by default the free memory of the device.
+    pub fn streams(&self, available: Option<u64>) -> bool {
+        match self.plan.train.stream {
+            Stream::On => true,
+            Stream::Off => false,
+            Stream::Auto => {
+                let can = |one: &Workload<'_>| one.stream == Streaming::Possible;
+                let Some(workload) = self.unstreamed().filter(can) else { return false };
+                let weights = workload.weight_bytes().saturating_mul(self.processes());
+                self.available(available).is_some_and(|available| weights > available)
+            }
+        }
+    }
+
+    fn available(&self, available: Option<u64>) -> Option<u64> {
+        available.or_else(|| available_bytes(device(self.plan.train.device)))
+    }
+
+    /// The inputs of the memory forecast with `available` bytes, by default the free memory of the device; `None` for
+    /// implementations of the recurrence with unknown memory needs.
+    pub fn workload(&self, available: Option<u64>) -> Option<Workload<'_>> {
+        let workload = self.unstreamed()?;
+        Some(match self.streams(available) {
+            true => Workload { stream: Streaming::On, ..workload },
+            false => workload,
+        })
+    }
+
+    /// [`Outlook::workload`] before `hardware.stream = "auto"` is decided.
+    fn unstreamed(&self) -> Option<Workload<'_>> {
         let (plan, train) = (self.plan, &self.plan.train);
         if matches!(plan.train.op, Op::Chunk | Op::Reference) {
             return None;
@@ -109,7 +139,7 @@ impl<'a> Outlook<'a> {
     /// The forecast. `available` replaces the free memory of the device, in bytes.
     pub fn forecast(&self, available: Option<u64>) -> Forecast {
         let plan = self.plan;
-        let workload = self.workload();
+        let workload = self.workload(available);
         let shape = &self.shape;
         let numbers = plan.method.trainable_parameters(shape);
         let model = ModelFacts {
@@ -119,7 +149,8 @@ impl<'a> Outlook<'a> {
             vocab_size: shape.vocab_size,
             parameters: shape.parameters(),
         };
-        let settings = settings(plan);
+        let stream = workload.as_ref().and_then(|workload| self.stream(workload, available));
+        let settings = settings(plan, self.streams(available));
         let of_documents = self.warnings();
         let warnings = plan
             .warnings
@@ -137,9 +168,15 @@ impl<'a> Outlook<'a> {
             memory: workload.map(|workload| workload.memory()),
             strategies: workload.and_then(|workload| Strategies::of(&workload)),
             boundaries: workload.and_then(|workload| workload.boundaries()),
-            available_bytes: available.or_else(|| available_bytes(device(plan.train.device))),
+            stream,
+            available_bytes: self.available(available),
             time: self.data.as_ref().and_then(|data| {
-                known(self, &model, &settings, data.positions(), data.facts.steps)
+                let known = known(self, &model, &settings, data.positions(), data.facts.steps);
+                let of_disk = stream.and_then(|stream| self.time_of_disk(stream, data));
+                match (known, of_disk) {
+                    (Some(known), Some(disk)) if disk.secs > known.secs => Some(disk),
+                    (known, disk) => known.or(disk),
+                }
             }),
             saves: self.data.as_ref().map(|data| saves(plan, shape, numbers, &data.options)),
             warnings: warnings.collect(),
@@ -149,9 +186,36 @@ impl<'a> Outlook<'a> {
         }
     }
 
+    /// The weights that are read from the file block by block.
+    fn stream(&self, workload: &Workload<'_>, available: Option<u64>) -> Option<StreamFacts> {
+        let (bytes, held) = (workload.streamed(), workload.held());
+        if bytes == 0 {
+            return None;
+        }
+        let disk = match &self.plan.model.source {
+            ModelSource::Load(path) => disk_speed(path),
+            ModelSource::Scratch { .. } => None, // weights that are still to be fetched
+        };
+        // Passes go up and down: what is read last in one direction is read first in the other.
+        let needed = workload.memory().total.saturating_mul(self.processes());
+        let cached = held + self.available(available).unwrap_or(0).saturating_sub(needed);
+        let read = 2 * bytes.saturating_sub(cached);
+        Some(StreamFacts { bytes, held, read, disk })
+    }
+
+    /// The time in which the disk reads the weights; `None` where memory keeps them all.
+    fn time_of_disk(&self, stream: StreamFacts, data: &Documents) -> Option<Time> {
+        let passes = f64::from(self.plan.train.accumulate_grad_batches);
+        let step_secs = stream.read as f64 / stream.disk? * passes;
+        let basis = "the speed of the disk alone".to_string();
+        let secs = step_secs * data.facts.steps as f64;
+        let positions_per_step = data.positions();
+        (step_secs > 0.0).then_some(Time { secs, step_secs, positions_per_step, basis })
+    }
+
     /// Settings with which the run fits into `available` bytes, smallest edits first; none when the need is unknown.
     pub fn proposals(&self, available: u64) -> Vec<Proposal> {
-        let Some(workload) = self.workload() else { return Vec::new() };
+        let Some(workload) = self.workload(Some(available)) else { return Vec::new() };
         let may_quantise = match &self.plan.method.peft {
             PeftPlan::State(_) => true,
             PeftPlan::Weights(recipe) => {
@@ -170,8 +234,8 @@ impl<'a> Outlook<'a> {
     /// The refusal of a run that needs more than `available` bytes, by default the free memory of the device; `None` when
     /// the run fits or its need is unknown.
     pub fn refusal(&self, available: Option<u64>) -> Option<Diagnostic> {
-        let available = available.or_else(|| available_bytes(device(self.plan.train.device)))?;
-        let memory = self.workload()?.memory();
+        let available = self.available(available)?;
+        let memory = self.workload(Some(available))?.memory();
         let processes = self.processes();
         let needed = memory.total.saturating_mul(processes);
         if needed <= available {
@@ -288,7 +352,7 @@ impl Documents {
     }
 }
 
-fn settings(plan: &Plan) -> Settings {
+fn settings(plan: &Plan, streams: bool) -> Settings {
     let train = &plan.train;
     Settings {
         peft: plan.method.peft_table.clone(),
@@ -300,6 +364,7 @@ fn settings(plan: &Plan) -> Settings {
         accumulate_grad_batches: train.accumulate_grad_batches,
         grad_cp: train.grad_cp,
         chunk_ctx: train.chunk_ctx.map(|tokens| tokens.0),
+        stream: streams.then_some(true),
         head_chunk: train.head_chunk.0,
         op: plan.train.op.name().to_string(),
         objective: objective(plan),

@@ -8,7 +8,9 @@ use statetune_core::data::{
     Tokenizer, find_prepared, prepare,
 };
 use statetune_core::diagnostic::Diagnostic;
-use statetune_core::plan::{ModelSource, PeftPlan, Plan, ShapeError, StatePlan, StateStart};
+use statetune_core::plan::{
+    ModelSource, PeftPlan, Plan, ShapeError, StatePlan, StateStart, Stream,
+};
 use statetune_core::records::LockedFile;
 
 use super::documents::DocumentNames;
@@ -57,11 +59,16 @@ pub(super) fn weights_of_shape(plan: &Plan, shape: Shape) -> Result<Weights, Run
     match &plan.model.source {
         ModelSource::Load(path) => {
             let recipe = plan.method.peft.recipe().map(Rc::as_ref);
-            place_weights(Weights::load(path)?, device, plan.method.quant, recipe, path)
+            let (quant, cache) = (plan.method.quant, Some(&*plan.data.cache_dir));
+            let weights = place_weights(Weights::load(path)?, device, quant, recipe, path, cache)?;
+            Ok(match plan.train.stream {
+                Stream::On => weights.streamed(kind(plan.train.dtype)),
+                Stream::Auto | Stream::Off => weights,
+            })
         }
         ModelSource::Scratch { .. } => {
             let weights = Weights::scratch(shape, plan.train.seed as i64);
-            place_weights(weights, device, None, None, Path::new(NEW_WEIGHTS))
+            place_weights(weights, device, None, None, Path::new(NEW_WEIGHTS), None)
         }
     }
 }

@@ -10,6 +10,7 @@ use statetune_core::data::Tokenizer;
 use statetune_core::diagnostic::msg;
 use statetune_core::exit::ExitCode;
 use statetune_core::forecast::Forecast;
+use statetune_core::packed::PackedWeights;
 use statetune_core::plan::Plan;
 use statetune_core::rate_search::FoundRate;
 use statetune_core::records::{
@@ -39,7 +40,7 @@ use super::save::Saver;
 use super::settings::set_up_libtorch;
 use super::share::{Order, check_same, give};
 use super::suites::load_suites;
-use super::summary_lines::{found_rate, own_states, summary_lines, teacher_line};
+use super::summary_lines::{found_rate, own_states, packed_weights, summary_lines, teacher_line};
 use super::teacher::{new_objective, saved_tokens};
 use super::validation::Validation;
 use crate::RunError;
@@ -76,8 +77,14 @@ pub fn run(
     if !allow_oom && let Some(refusal) = outlook.refusal(None) {
         return Err(RunError::WontFit(Box::new(refusal)));
     }
-    give(devices, &Order::Load { val_seed: plan.data.val_seed })?;
+    let streams = outlook.streams(None);
+    let mut plan = plan.clone();
+    plan.take_stream(streams);
+    let plan = &plan;
+    give(devices, &Order::Load { val_seed: plan.data.val_seed, streams })?;
     let weights = weights_of_shape(plan, shape)?;
+    let packed = weights.packed().cloned();
+    let mapped = mapped.with_packed(packed.as_ref());
     let questions = questions(plan, &tokenizer, data.val_prefix.as_deref())?;
     let method = new_method(plan, weights, &tokenizer)?;
     let objective = new_objective(plan, method.as_ref(), &tokenizer)?;
@@ -150,6 +157,7 @@ pub fn run(
             opened: &opened,
             lock: &lock,
             mapped: &mapped,
+            packed: packed.as_ref(),
             method: method.as_ref(),
             objective: objective.as_ref(),
             general: general.as_ref(),
@@ -221,6 +229,7 @@ struct Inputs<'a> {
     opened: &'a Opened,
     lock: &'a Lock,
     mapped: &'a MappedInputs,
+    packed: Option<&'a PackedWeights>,
     method: &'a dyn Method,
     objective: &'a dyn Objective,
     /// General text, if the run reads any.
@@ -314,6 +323,7 @@ impl Inputs<'_> {
             events.emit(Event::Warning(Box::new(warning)))?;
         }
         let mut facts = summary_lines(plan, &self.shape, data, adam, options);
+        facts.extend(self.packed.map(packed_weights));
         facts.extend(own_states(plan, &self.shape)?);
         facts.extend(self.rate.map(found_rate));
         facts.extend(teacher_line(plan, self.tokenizer)?);

@@ -34,6 +34,8 @@ pub(super) enum Order {
     Load {
         /// The seed of the validation split.
         val_seed: u64,
+        /// Whether frozen weights are read from the file block by block.
+        streams: bool,
     },
     /// The run has its directory.
     Begin {
@@ -271,7 +273,10 @@ pub fn follow(plan: &Plan, devices: &dyn Devices, begun: &dyn Fn()) -> Result<Ex
     let mut plan = plan.clone();
     let ended = |code| Ok(ExitCode::of_number(code));
     match take(devices)? {
-        Order::Load { val_seed } => plan.take_val_seed(val_seed),
+        Order::Load { val_seed, streams } => {
+            plan.take_val_seed(val_seed);
+            plan.take_stream(streams);
+        }
         Order::End { exit_code } => return ended(exit_code),
         other => return Err(unexpected(&other)),
     }

@@ -2,6 +2,7 @@
 
 use statetune_core::data::{Answers, Dataload, Tokenizer};
 use statetune_core::forecast::WIDENED_PRODUCTS;
+use statetune_core::packed::PackedWeights;
 use statetune_core::plan::{ModelSource, PeftPlan, Plan, StateStart};
 use statetune_core::rate_search::FoundRate;
 use statetune_core::records::Fact;
@@ -34,6 +35,11 @@ pub(super) fn own_states(plan: &Plan, shape: &Shape) -> Result<Option<Fact>, Mod
     let file = path.file_name().unwrap_or_default().display();
     let text = format!("starts from the {} initial states in {file}", shape.n_layer);
     Ok(Some(Fact { label: "states".to_string(), text }))
+}
+
+/// The line about packed weights.
+pub(super) fn packed_weights(packed: &PackedWeights) -> Fact {
+    Fact { label: "packed".to_string(), text: packed.in_words() }
 }
 
 /// The line about a learning rate that a range test found.

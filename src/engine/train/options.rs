@@ -1,7 +1,7 @@
 //! Settings of a step and of the loop over steps.
 
 use statetune_core::forecast::Workload;
-use statetune_core::plan::{Plan, TrainPlan};
+use statetune_core::plan::{Plan, Stream, TrainPlan};
 
 use crate::model::Shape;
 use crate::optim::LrCurve;
@@ -58,7 +58,8 @@ impl StepOptions {
         let room = || Workload::of_plan(plan, shape, train.ctx_len.as_u64()).boundary_room();
         StepOptions {
             head_chunk: train.head_chunk.as_i64(),
-            grad_cp: train.grad_cp,
+            // Autograd's own backward pass reads the weights of blocks when it likes.
+            grad_cp: train.grad_cp || train.stream == Stream::On,
             chunks: train.chunk_ctx.map(|chunk| Chunks { tokens: chunk.as_i64(), room: room() }),
             l2wrap: train.l2wrap,
             gradient_clip_val: train.gradient_clip_val,

@@ -187,7 +187,8 @@ hardware
     strategy           多个设备怎样分担一步的计算和内存。
     num_nodes          运行所用的机器数。
     rdzv_timeout_secs  开始时设备互相等待的时间。
-    threads            参与计算的 CPU 线程数，至少 1。";
+    threads            参与计算的 CPU 线程数，至少 1。
+    stream             是否在每遍中逐块从文件读取冻结的权重，使权重不必全部放进内存：`true`、`false` 或 `auto`（权重大于空闲内存时）。";
         assert_eq!(found, expected);
     }
 }

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::Stream;
+
 /// `[train]`: batch size, length of the run and precision.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -237,6 +239,9 @@ pub struct Hardware {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1024), example = 2, extend("x-unit" = "threads", "x-default" = "at most one for each core that the process may use"))]
     pub threads: Option<u32>,
+    /// Whether frozen weights are read from the file block by block in every pass, so that they need not fit into memory: `true`,
+    /// `false`, or `auto`, where the weights are larger than the free memory. On CPUs only. Results are the same.
+    pub stream: Stream,
 }
 
 impl Default for Hardware {
@@ -248,6 +253,7 @@ impl Default for Hardware {
             num_nodes: 1,
             rdzv_timeout_secs: 60,
             threads: None,
+            stream: Stream::Auto,
         }
     }
 }

@@ -1,6 +1,7 @@
-//! The cache of prepared data: lists and removes its folders.
+//! The cache of prepared data and packed weights: lists and removes its folders.
 //!
-//! Prepared data is in `CACHE/data-KEY/`, data being prepared in `CACHE/.data-KEY-XXXXXX/`. A process that builds or
+//! Prepared data is in `CACHE/data-KEY/`, data being prepared in `CACHE/.data-KEY-XXXXXX/`, packed weights in
+//! `CACHE/weights-NAME/`. A process that builds or
 //! uses a folder holds a shared lock on it, and takes that lock while it holds a shared lock on the cache. Removal
 //! takes an exclusive lock on the cache and on the folder, so data that a live process needs stays. On file systems
 //! without locks, nothing is removed.
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::layout::{PrepareReport, SOURCE};
+use crate::packed::{FOLDER as WEIGHTS, packed_source};
 
 const DONE: &str = "data-";
 const BUILDING: &str = ".data-";
@@ -24,8 +26,19 @@ pub struct CachedData {
     pub bytes: u64,
     /// The time of the last use.
     pub used: SystemTime,
-    /// Its counts; `None` when it is incomplete.
-    pub report: Option<PrepareReport>,
+    /// What it holds.
+    pub content: CachedContent,
+}
+
+/// What a folder of the cache holds.
+#[derive(Clone, Debug)]
+pub enum CachedContent {
+    /// Prepared data, with its counts.
+    Data(PrepareReport),
+    /// The packed weights of this checkpoint.
+    Weights(PathBuf),
+    /// Nothing that is complete.
+    Incomplete,
 }
 
 /// Sets the time of the last use to now.
@@ -47,12 +60,18 @@ pub fn list(cache_dir: &Path) -> io::Result<Vec<CachedData>> {
     for folder in folders {
         let path = folder?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if (name.starts_with(DONE) || name.starts_with(BUILDING)) && path.is_dir() {
-            let report = name.starts_with(DONE).then(|| PrepareReport::load(&path)).flatten();
+        let is_ours = [DONE, BUILDING, WEIGHTS].iter().any(|start| name.starts_with(start));
+        if is_ours && path.is_dir() {
+            let content = if name.starts_with(DONE) {
+                PrepareReport::load(&path).map(CachedContent::Data)
+            } else {
+                packed_source(&path).map(CachedContent::Weights)
+            };
+            let content = content.unwrap_or(CachedContent::Incomplete);
             let made = path.metadata()?.modified()?;
             let used =
                 path.join(SOURCE).metadata().and_then(|file| file.modified()).unwrap_or(made);
-            entries.push(CachedData { bytes: bytes(&path)?, used, report, path });
+            entries.push(CachedData { bytes: bytes(&path)?, used, content, path });
         }
     }
     entries.sort_by(|a, b| a.path.cmp(&b.path));
@@ -92,7 +111,7 @@ pub fn clean(
     let cache = File::open(cache_dir)?;
     cache.lock()?;
     for entry in list(cache_dir)? {
-        if entry.report.is_some() && !chosen(&entry) {
+        if !matches!(entry.content, CachedContent::Incomplete) && !chosen(&entry) {
             continue;
         }
         let removal = match File::open(&entry.path)?.try_lock() {

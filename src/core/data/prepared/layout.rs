@@ -24,6 +24,7 @@ use crate::data::readers::{self, FileDigest, MADE_UP, Source};
 use crate::data::shapes::{RecordCounts, RecordForm};
 use crate::data::tokenizer::Tokenizer;
 use crate::data::{Answers, Cuts, DataType, OnBadLine};
+use crate::hold::Hold;
 
 pub(crate) const ORDER: &str = "order";
 pub(crate) const PLACES: &str = "places";
@@ -285,19 +286,5 @@ impl Place {
             file: u32::from_le_bytes(file.try_into().expect("four bytes")),
             number: u64::from_le_bytes(number.try_into().expect("eight bytes")),
         }
-    }
-}
-
-/// A shared lock on a folder, for as long as the value lives.
-#[derive(Debug)]
-pub(crate) struct Hold {
-    _folder: Option<File>,
-}
-
-impl Hold {
-    /// Locks an existing folder, where the file system supports locks.
-    pub(crate) fn on(folder: &Path) -> Self {
-        let locked = File::open(folder).and_then(|folder| folder.lock_shared().map(|()| folder));
-        Self { _folder: locked.ok() }
     }
 }

@@ -16,12 +16,13 @@ use crate::data::error::DataError;
 use crate::data::readers::{FileDigest, Source, container_by_name};
 use crate::diagnostic::msg;
 use crate::digest::sha256_hex;
+use crate::hold::Hold;
 use crate::work::Work;
 
 use super::cache::note_use;
 use super::ingest::{build, digests};
 use super::layout::{
-    CONTENT_BYTES, CONTENTS, CUTS, Hold, MUTED, ORDER, PrepareReport, PrepareSpec, Prepared, Split,
+    CONTENT_BYTES, CONTENTS, CUTS, MUTED, ORDER, PrepareReport, PrepareSpec, Prepared, Split,
 };
 
 /// Part of the key: goes up when the same input would be prepared differently.

@@ -159,6 +159,30 @@ catalogue! {
     ADD_JSONL_SINK:
         "add it to the list: `sinks = [\"jsonl\", \"tensorboard\"]`",
         "把它加进列表：`sinks = [\"jsonl\", \"tensorboard\"]`";
+    STREAM_NEEDS_CPU[ST2118]:
+        "`hardware.stream = true` only applies to CPUs",
+        "`hardware.stream = true` 只适用于 CPU";
+    STREAM_NEEDS_FROZEN[ST2118]:
+        "`hardware.stream = true` only applies to frozen weights",
+        "`hardware.stream = true` 只适用于冻结的权重";
+    FULL_CHANGES_WEIGHTS:
+        "`full` trains the weights, which memory has to hold",
+        "`full` 训练权重本身，权重必须在内存中";
+    PISSA_CHANGES_WEIGHTS:
+        "`pissa` takes a part out of each matrix, so that memory has to hold the rest",
+        "`pissa` 从每个矩阵中取出一部分，其余部分必须在内存中";
+    STREAM_NEEDS_DTYPE[ST2118]:
+        "`hardware.stream = true` needs weights in the number format of the computation",
+        "`hardware.stream = true` 要求权重的数值格式与计算相同";
+    WEIGHTS_ARE_CONVERTED:
+        "the checkpoint has {found} weights and the run computes in {dtype}, so that memory has to hold converted weights",
+        "检查点的权重是 {found}，而运行以 {dtype} 计算，所以内存要放下转换后的权重";
+    QUANTIZE_OR_CONVERT:
+        "use `[quant]`, or set `train.precision` to the number format of the checkpoint",
+        "使用 `[quant]`，或把 `train.precision` 设为检查点的数值格式";
+    DELETE_STREAM: "or delete `stream`", "或删除 `stream`";
+    ITEM_STREAMED: "two blocks of streamed weights", "流式权重的两个块";
+    COST_STREAM: "reads the weights from the disk in every pass", "每遍都从磁盘读取权重";
     SEVERAL_GPUS[ST2117]:
         "a run on a GPU uses one GPU, but `hardware.{name} = {count}`",
         "在 GPU 上，一次运行只用一块 GPU，但 `hardware.{name} = {count}`";

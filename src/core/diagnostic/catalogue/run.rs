@@ -259,6 +259,9 @@ catalogue! {
     BRING_BACK_WEIGHTS:
         "restore the original file, then resume the run",
         "请恢复原来的文件，然后续跑";
+    RESUME_PACKS_AGAIN:
+        "resume the run: the packed weights are then made again",
+        "续跑该运行：届时会重新生成打包的权重";
     BRING_BACK_INPUTS:
         "restore the original inputs, or start a new run and compare both with `statetune diff`",
         "请恢复原来的输入，或开始新运行并用 `statetune diff` 比较";
