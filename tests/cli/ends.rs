@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use statetune_engine::model::{Shape, Version};
 
@@ -357,36 +357,6 @@ fn suites_stop_at_a_signal_and_are_measured_after_the_resume() {
     let suites = |run: &Path| case.read(run.join("suites.jsonl"));
     assert!(suites(&whole) == suites(&run), "suites.jsonl differs");
     assert_eq!(case.lines(run.join("suites.jsonl")).len(), 2 + 3 * 2);
-}
-
-/// A long text is read to its end, unless a second request comes.
-#[test]
-fn a_second_request_ends_suites_at_once() {
-    let text = json!({ "text": "the cat is on the roof again and ".repeat(20_000) }).to_string();
-    let case = Case::new().having("long.jsonl", text).with(
-        STATE,
-        "[log]",
-        "[eval]\nsuites = [\"long.jsonl\"]\n\n[log]",
-    );
-    let child = spawn(&case, &["run", STATE]);
-    let now = |run: &PathBuf| std::fs::read_to_string(case.path(run.join("now.json")));
-    let is_measuring = |run: &PathBuf| now(run).is_ok_and(|now| now.contains("\"suites\""));
-    wait_until(|| case.runs().first().is_some_and(is_measuring));
-    let of_model = ["eval", "base.pth", "--tokenizer", "vocab.txt", "--suite", "long.jsonl"];
-    let measured = spawn(&case, &of_model);
-    sleep(Duration::from_millis(700));
-    signal(&measured, "-INT");
-    signal(&child, "-INT");
-    sleep(Duration::from_millis(1100));
-    signal(&measured, "-INT");
-    signal(&child, "-INT");
-    for child in [measured, child] {
-        let output = child.wait_with_output().expect("it ends");
-        is_clean(&output);
-        assert_eq!(output.status.code(), Some(130), "{output:?}");
-        assert!(output.stdout.is_empty(), "{output:?}");
-    }
-    assert!(!case.path(case.only_run().join("suites.jsonl")).exists());
 }
 
 /// `eval` has nothing to save: one Ctrl-C ends it, at whatever moment.
