@@ -484,8 +484,8 @@ def fetch(requirement: str, member: str, sha256: str) -> bytes:
     folder = CACHE / requirement
     file = folder / member
     if not file.exists():
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        options = ["--no-deps", "--no-compile", "--upgrade", "--target", str(folder)]
+        pip = [str(Path(__file__).with_name("pip.sh")), str(folder), "--quiet"]
+        options = ["--no-deps", "--no-compile", "--upgrade"]
         if subprocess.run([*pip, *options, requirement]).returncode != 0:
             sys.exit(f"could not install {requirement} into {folder}: is the network reachable?")
     content = file.read_bytes().replace(b"\r\n", b"\n")

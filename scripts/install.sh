@@ -22,15 +22,26 @@ case "${STATETUNE_LINK:-}" in
     *) echo "error: STATETUNE_LINK=$STATETUNE_LINK is not a valid choice: set it to 1 or 0, or unset it" >&2; exit 1 ;;
 esac
 
+case "$prefix" in */'~' | */'~/'*) echo "error: the shell has not replaced the \`~\` of $prefix: write PREFIX=\"\$HOME/...\"" >&2; exit 1 ;; esac
 mkdir -p "$prefix/bin" "$prefix/lib" "$prefix/share/doc/statetune"
 prefix=$(cd "$prefix" && pwd)
+# Only what an installation made is replaced.
+for file in "$prefix/bin/statetune" "$prefix/bin/statetune-tensors"; do
+    [ ! -d "$file" ] || { echo "error: $file is a folder; move it elsewhere" >&2; exit 1; }
+done
+lib=$prefix/lib/statetune
+if [ -e "$lib" ] && [ ! -L "$lib" ] && [ ! -e "$lib/libc10.so" ]; then
+    rmdir "$lib" 2>/dev/null || { echo "error: $lib is not from an earlier installation; move it elsewhere" >&2; exit 1; }
+fi
+# What is half made goes with an installation that fails.
+trap 'rm -rf "$prefix/bin/statetune.new" "$prefix/bin/statetune-tensors.new" "$lib.new"' EXIT
+trap 'exit 1' HUP INT TERM
 for program in statetune statetune-tensors; do
     install -m 755 "$built/$program" "$prefix/bin/$program.new"
     mv -f "$prefix/bin/$program.new" "$prefix/bin/$program"   # one that runs keeps its file
 done
 install -m 644 LICENSE README.md "$prefix/share/doc/statetune"
 
-lib=$prefix/lib/statetune
 rm -rf "$lib.new"
 if [ -n "$link" ]; then
     ln -s "$libtorch/lib" "$lib.new"

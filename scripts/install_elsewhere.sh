@@ -81,7 +81,7 @@ for what in ${@:-install archive wheel}; do
             ;;
         wheel)
             python3 -m venv "$work/venv"
-            "$work/venv/bin/python3" -m pip install --disable-pip-version-check target/dist/statetune-*.whl
+            PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 "$work/venv/bin/python3" -m pip install --disable-pip-version-check target/dist/statetune-*.whl
             root='' program=$work/venv/bin/statetune
             prepare="cd /; mount -t tmpfs none '$clone'; mount -t tmpfs none '$packages'"
             prove "$work/home" "make wheel"

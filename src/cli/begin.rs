@@ -74,8 +74,10 @@ pub(super) fn continue_run(
     };
     if Status::load(run) == Some(Status::Done) && !longer()? {
         let message = msg!(RUN_IS_DONE, run);
-        let help = msg!(SET_MORE_EPOCHS, n = plan.train.epoch_count + 1);
-        let diagnostic = Diagnostic::error(message).help(help).help(msg!(START_FROM_RUN));
+        let help = msg!(SET_MORE_EPOCHS, run, n = plan.train.epoch_count + 1);
+        let arguments = plan.experiment.from_run(run);
+        let diagnostic = Diagnostic::error(message).help(help);
+        let diagnostic = diagnostic.help(msg!(START_FROM_THIS_RUN, arguments));
         return Err(RunError::Resume(Box::new(diagnostic)));
     }
     if let Some(newest) = newest_checkpoint(run)? {
@@ -95,7 +97,9 @@ fn check_length(plan: &Plan, run: &Path, newest: &Checkpoint) -> Result<(), RunE
         return Ok(());
     }
     let message = Diagnostic::error(msg!(FEWER_THAN_DONE, asked, run, begun));
-    let message = message.help(msg!(COUNT_IS_TOTAL, n = done + 1)).help(msg!(START_FROM_RUN));
+    let message = message.help(msg!(COUNT_IS_TOTAL, run, n = done + 1));
+    let arguments = plan.experiment.from_run(run);
+    let message = message.help(msg!(START_FROM_THIS_RUN, arguments));
     Err(RunError::Resume(Box::new(message)))
 }
 

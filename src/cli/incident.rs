@@ -295,7 +295,7 @@ fn locate(runs_dir: &Path, name: &str) -> Result<(PathBuf, PathBuf), Box<Diagnos
         return Ok((run, folder));
     }
     let message = msg!(NO_INCIDENT_AT_STEP, run, step);
-    Err(Box::new(Diagnostic::error(message).help(msg!(INCIDENT_LS_LISTS))))
+    Err(Box::new(Diagnostic::error(message).help(msg!(INCIDENT_LS_LISTS, run))))
 }
 
 fn load(folder: &Path) -> Result<Incident, Box<Diagnostic>> {

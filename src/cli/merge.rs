@@ -90,7 +90,7 @@ pub(super) fn merge(args: &MergeArgs, color: Color) -> ExitCode {
     });
     if out.extension().is_none_or(|extension| extension != "pth") {
         let message = msg!(NOT_A_PTH_NAME, out);
-        let help = msg!(EXPORT_MAKES_OTHER_FORMS);
+        let help = msg!(EXPORT_MAKES_OTHER_FORMS, pth = out.with_extension("pth"));
         return refuse(Diagnostic::error(message).help(help));
     }
     let states = args.states.map(|states| match states {

@@ -43,7 +43,14 @@ pub(super) fn completions(args: &CompletionsArgs) -> ExitCode {
 pub(super) fn man(args: &ManArgs, color: Color) -> ExitCode {
     let write = || -> io::Result<()> {
         fs::create_dir_all(&args.dir)?;
-        clap_mangen::generate_to(Cli::command(), &args.dir)
+        // No page is there before it is whole.
+        let whole = tempfile::Builder::new().prefix(".statetune-").tempdir_in(&args.dir)?;
+        clap_mangen::generate_to(Cli::command(), whole.path())?;
+        for page in fs::read_dir(whole.path())? {
+            let page = page?;
+            fs::rename(page.path(), args.dir.join(page.file_name()))?;
+        }
+        Ok(())
     };
     match write() {
         Ok(()) => ExitCode::Ok,

@@ -27,7 +27,7 @@ use statetune_core::work::is_open;
 use super::tell;
 
 /// Shells report a process ended by a signal as this plus the signal number.
-const SIGNALLED: i32 = 128;
+pub(super) const SIGNALLED: i32 = 128;
 /// Signals within this time after the first are the same request.
 const TOGETHER: Duration = Duration::from_secs(1);
 /// How long work that looks may take to notice a request.

@@ -1,6 +1,6 @@
 //! `statetune sweep`: runs each member in a process of this program.
 
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use std::{env, io, thread};
 use clap::Args;
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 use serde::Serialize;
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -24,6 +24,7 @@ use statetune_engine::kernels::find_gpu;
 
 use super::run::NOT_NEEDED;
 use super::runs::{Row, validation};
+use super::stop::SIGNALLED;
 use super::{Color, ExperimentArgs, Format, refuse, runs_dir, say, show, stop, tell};
 
 /// Name and version of the JSON output.
@@ -111,8 +112,13 @@ impl SweepArgs {
     fn execute(&self, members: &[Member], color: Color) -> Result<ExitCode, ExitCode> {
         let failed = |error: io::Error| {
             let message = Diagnostic::error(msg!(CANNOT_START_MEMBERS));
+            let code = match error.kind() {
+                // A limit on processes is told as one on memory.
+                io::ErrorKind::OutOfMemory | io::ErrorKind::WouldBlock => ExitCode::OutOfMemory,
+                _ => ExitCode::Disk,
+            };
             show(&message.note(Text::library(error)), color);
-            ExitCode::Bug
+            code
         };
         let children = Children::on_signals().map_err(failed)?;
         let notes = tempfile::tempdir().map_err(failed)?;
@@ -145,7 +151,12 @@ impl SweepArgs {
             return Ok(ExitCode::Interrupted);
         }
         let codes = outcomes.iter().filter_map(|outcome| outcome.exit_code);
-        let mut failures = codes.map(ExitCode::of_number).filter(|code| *code != ExitCode::Ok);
+        // A member that a signal ended, of the system for example where memory ran out, can be resumed.
+        let code_of = |code: i32| match code > SIGNALLED {
+            true => ExitCode::Interrupted,
+            false => ExitCode::of_number(code),
+        };
+        let mut failures = codes.map(code_of).filter(|code| *code != ExitCode::Ok);
         Ok(failures.next().unwrap_or(ExitCode::Ok))
     }
 
@@ -199,8 +210,7 @@ impl SweepArgs {
         }
         let run = std::fs::read_to_string(note).ok();
         let run = run.and_then(|path| Row::read(Path::new(path.trim_end())).ok());
-        let signalled =
-            128 + std::os::unix::process::ExitStatusExt::signal(&output.status).unwrap_or(0);
+        let signalled = SIGNALLED + output.status.signal().unwrap_or(0);
         Ok(Outcome { exit_code: Some(output.status.code().unwrap_or(signalled)), run })
     }
 
@@ -285,9 +295,14 @@ impl Children {
         Ok(children)
     }
 
-    /// Runs a process until it ends. Ctrl-C of the terminal reaches it only through this process, and therefore once.
+    /// Runs a process until it ends. Ctrl-C of the terminal reaches it only through this process, and therefore once; when
+    /// this process is killed, it saves and ends.
     fn run(&self, mut command: Command) -> io::Result<std::process::Output> {
         command.process_group(0);
+        // SAFETY: the closure makes one system call and allocates nothing.
+        unsafe {
+            command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::INT))?));
+        }
         let child: Child;
         let pid;
         {

@@ -15,6 +15,7 @@
 mod allow;
 pub mod catalogue;
 mod codes;
+pub(crate) mod controls;
 mod edit;
 mod entry;
 mod json;
@@ -36,6 +37,8 @@ use std::path::{Path, PathBuf};
 use std::{fmt, iter};
 
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snippet};
+
+use controls::{printable, without_controls};
 
 use crate::lang::Lang;
 
@@ -257,7 +260,9 @@ impl Diagnostic {
         };
         // A frame without line numbers has an empty margin; one space makes it look like the others.
         let is_numbered = self.span.as_ref().is_some_and(|span| span.first_line > 0);
-        if is_numbered { rendered } else { rendered.replace('\n', "\n ") }
+        let rendered = if is_numbered { rendered } else { rendered.replace('\n', "\n ") };
+        // Any part may quote a file.
+        if color { without_controls(&rendered) } else { printable(&rendered) }
     }
 }
 
@@ -458,6 +463,24 @@ warning[ST1204]: wide
         let after = message.at(span(text, "# wide")).render(false);
         assert!(after.ends_with("\n   |                  ^^^^^^"), "{after}");
         assert!(after.contains("emoji.toml:10:13"), "columns count characters: {after}");
+    }
+
+    #[test]
+    fn no_part_steers_the_terminal() {
+        let steering = Text::verbatim("a\u{1b}[2J\u{7}\u{9b}\u{202e}b");
+        let place = Span { file: "f\u{1b}[2J.jsonl".into(), ..span("a \u{1b}[2J b", "a") };
+        let message = Diagnostic::error(steering.clone())
+            .at(place)
+            .label(steering.clone())
+            .note(steering.clone())
+            .help(steering);
+        let colour = regex::Regex::new("\u{1b}\\[[0-9;]*m").expect("an expression");
+        for shown in [message.render(false), message.render(true)] {
+            let shown = colour.replace_all(&shown, "");
+            let is_steering = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
+            assert!(!shown.contains(is_steering), "{shown:?}");
+            assert_eq!(shown.matches("a␛[2J␇��b").count(), 4, "{shown:?}");
+        }
     }
 
     #[test]

@@ -94,6 +94,24 @@ error[ST6005]: {place}/{file}: {problem}
     }
 }
 
+/// Without what it says of the inputs, a run would resume on others.
+#[test]
+fn a_damaged_lock_is_named_and_never_counts_as_none() {
+    let case = Case::new();
+    let run = stopped(&case);
+    let lock = case.read(run.join("lock.toml"));
+    case.write(run.join("lock.toml"), &lock[..lock.len() / 2]);
+    let name = run.to_string_lossy();
+    for command in [&["resume", &name, NO_LIMIT[0], NO_LIMIT[1]][..], &["verify", &name]] {
+        let output = case.statetune(command);
+        let start = "error[ST6042]: runs/DATE-tiny-ID/lock.toml: ";
+        assert!(output.stderr.contains(start), "{output:?}");
+        assert_eq!(output.code, Some(27));
+    }
+    case.write(run.join("lock.toml"), lock);
+    resume(&case, &run).is_done();
+}
+
 #[test]
 fn a_run_whose_checkpoints_are_gone_does_not_start_over() {
     let case = Case::new();

@@ -42,9 +42,8 @@ fn editors() -> &'static Editors {
         let npm = ["install", "--silent", "--no-audit", "--no-fund", "--prefix"];
         let mut taplo = Command::new("npm");
         taplo.args(npm).arg(&folder).arg(TAPLO);
-        let mut tombi = Command::new("python3");
-        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"];
-        tombi.args(pip).arg(&folder).arg(TOMBI);
+        let mut tombi = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/pip.sh"));
+        tombi.arg(&folder).args(["--quiet", TOMBI]);
         Editors {
             taplo: install(&mut taplo, folder.join("node_modules/.bin/taplo")),
             tombi: install(&mut tombi, folder.join("bin/tombi")),

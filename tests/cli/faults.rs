@@ -302,6 +302,16 @@ fn a_clock_that_runs_backwards() {
 }
 
 #[test]
+fn manual_pages_on_a_full_disk_leave_no_part_of_a_page() {
+    let case = Case::new();
+    let output = limited(&case, "trap '' XFSZ && ulimit -f 0", &["man", "pages"]);
+    assert!(message(&output).starts_with("error[ST0301]: cannot write manual pages"), "{output:?}");
+    assert_eq!((output.code, case.list("pages").len()), (Some(29), 0));
+    case.statetune(&["man", "pages"]).is_done();
+    assert!(case.list("pages").iter().all(|name| name.ends_with(".1")));
+}
+
+#[test]
 fn init_on_a_full_disk_leaves_no_part_of_a_file() {
     let case = Case::new();
     let init = ["init", "sub", "--yes"];

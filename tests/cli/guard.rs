@@ -157,7 +157,7 @@ error[ST7013]: `N` is a validation document; no step trains on it
         "\
 error[ST7014]: `--drop-sample` does not work with `dataload = \"get\"`, because windows cross document borders
   |
-  = help: remove the document from the data and start a new run from this one: `statetune run FILE --from RUN`"
+  = help: remove the document from the data, then start a new run from this one: `statetune run --like runs/DATE-tiny-ID --set=train.epoch_count=3 --from runs/DATE-tiny-ID`"
     );
     assert_eq!(refused.code, Some(20));
 }
@@ -197,7 +197,7 @@ fn a_step_is_computed_again_alone() {
     let refused = case.statetune(&["incident", "replay", "latest/77"]);
     assert_eq!(
         refused.stderr.trim_end(),
-        "error[ST6070]: the run `runs/DATE-tiny-ID` has no incident at step 77\n  |\n  = help: run `statetune incident ls RUN` to list the incidents"
+        "error[ST6070]: the run `runs/DATE-tiny-ID` has no incident at step 77\n  |\n  = help: run `statetune incident ls runs/DATE-tiny-ID` to list the incidents"
     );
     assert_eq!(refused.code, Some(2));
 }

@@ -114,6 +114,21 @@ fn a_proposal_is_applied_with_the_profile_that_it_was_made_for() {
     assert_ne!(case.read("kept/state.toml"), text);
 }
 
+/// The helps for a run that is finished work as they are.
+#[test]
+fn a_finished_run_is_extended_and_started_from() {
+    let case = Case::new();
+    case.statetune(&["run", STATE]).is_done();
+    let done = follow(&case, "statetune resume latest"); // with the name of the run as it is
+    assert_eq!(done.code, Some(27));
+    let start = the_command(&done, "--from");
+    assert_eq!(follow(&case, &start).code, Some(0), "{start}");
+    assert_eq!(case.runs().len(), 2);
+    let extend = the_command(&done, "train.epoch_count=3");
+    assert_eq!(follow(&case, &extend).code, Some(0), "{extend}");
+    assert_eq!(case.runs().len(), 2);
+}
+
 #[test]
 fn a_resume_that_is_accepted_has_the_settings_that_were_asked_for() {
     let case = Case::new();

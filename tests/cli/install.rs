@@ -36,6 +36,59 @@ fn the_program_without_tensors_needs_no_library_but_libc() {
     assert!(large.contains(&"libtorch_cpu.so".to_owned()), "{large:?}");
 }
 
+/// Runs `scripts/install.sh` in `folder`, with a link to the libraries.
+fn install(folder: &Path, prefix: &str) -> Output {
+    let built = Path::new(PROGRAM).parent().expect("a folder");
+    let mut script = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/install.sh"));
+    script.arg(prefix).arg(built).env("STATETUNE_LINK", "1").current_dir(folder);
+    script.output().expect("it starts")
+}
+
+/// What an installation did not make stays.
+#[test]
+fn an_installation_replaces_nothing_of_others() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name);
+    fs::create_dir_all(path("a/bin/statetune")).expect("a folder");
+    fs::create_dir_all(path("b/lib/statetune")).expect("a folder");
+    fs::write(path("b/lib/statetune/notes"), "mine").expect("a file");
+    fs::write(path("c"), "mine").expect("a file");
+    for (prefix, message) in [
+        ("a", "a/bin/statetune is a folder; move it elsewhere\n"),
+        ("b", "b/lib/statetune is not from an earlier installation; move it elsewhere\n"),
+        ("c", "mkdir: "),
+        ("~/d", "the shell has not replaced the `~` of "),
+    ] {
+        let output = install(folder.path(), prefix);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && stderr.contains(message), "{stderr}");
+    }
+    assert_eq!(fs::read(path("b/lib/statetune/notes")).expect("a file"), b"mine");
+    assert!(fs::read_dir(path("a/bin/statetune")).is_ok() && !path("~").exists());
+}
+
+/// In a relative folder with blanks, through a link, and again over itself.
+#[test]
+#[ignore = "copies the programs"]
+fn an_installation_in_unusual_folders() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs::create_dir(folder.path().join("real")).expect("a folder");
+    std::os::unix::fs::symlink("real", folder.path().join("link")).expect("a link");
+    for prefix in ["a b/c d", "a b/c d", "link"] {
+        let output = install(folder.path(), prefix);
+        assert!(output.status.success(), "{output:?}");
+        let bin = folder.path().join(prefix).join("bin");
+        let names = fs::read_dir(&bin).expect("a folder").count();
+        assert_eq!(names, 2, "{prefix}");
+        output_of_version(&bin);
+    }
+}
+
+fn output_of_version(bin: &Path) {
+    let mut version = Command::new(bin.join("statetune-tensors"));
+    assert!(text(&output(version.arg("version"))).starts_with("statetune "));
+}
+
 /// Copies 440 MB.
 #[test]
 #[ignore = "copies the libraries of libtorch"]

@@ -77,6 +77,7 @@ mod run;
 mod runs;
 mod score;
 mod shift;
+mod signals;
 mod sinks;
 mod state;
 mod subjects;

@@ -80,7 +80,7 @@ fn an_extended_run_resumes_with_recomputed_rates() {
     let done = case.statetune(&["resume", "latest"]);
     assert_eq!(
         done.stderr.trim_end(),
-        "error[ST6008]: the run `runs/DATE-tiny-ID` is finished\n  |\n  = help: to train for more mini-epochs, pass their total: `--set train.epoch_count=3` or more\n  = help: to start a new run from its trained parameters: `statetune run FILE --from RUN`"
+        "error[ST6008]: the run `runs/DATE-tiny-ID` is finished\n  |\n  = help: to train for more mini-epochs, pass their total: `statetune resume runs/DATE-tiny-ID --set train.epoch_count=3`\n  = help: to start a new run from its trained parameters, run `statetune run --like runs/DATE-tiny-ID --from runs/DATE-tiny-ID`"
     );
     assert_eq!(done.code, Some(27));
     // "Two more" would be less than what is done; the run stays as it is.
@@ -93,8 +93,8 @@ fn an_extended_run_resumes_with_recomputed_rates() {
             "\
 error[ST6010]: `train.epoch_count = 1`, but the run `runs/DATE-tiny-ID` has begun 2 mini-epochs already
   |
-  = help: `train.epoch_count` is the total: pass `--set train.epoch_count=3` or more to train on
-  = help: to start a new run from its trained parameters: `statetune run FILE --from RUN`"
+  = help: `train.epoch_count` is the total; to train on, run `statetune resume runs/DATE-tiny-ID --set train.epoch_count=3`
+  = help: to start a new run from its trained parameters, run `statetune run --like runs/DATE-tiny-ID --set train.epoch_count=1 --from runs/DATE-tiny-ID`"
         )
     );
     assert_eq!((shorter.code, case.read(run.join("status.json"))), (Some(27), record));

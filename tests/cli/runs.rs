@@ -11,7 +11,7 @@ use serde_json::Value;
 use statetune_engine::model::{Shape, Version, Weights};
 
 use crate::case::{Case, FULL, Output, SIZES, STATE, program};
-use crate::resume::command_of;
+use crate::resume::{command_of, wait_until};
 
 /// The letters of a run.
 fn id(run: &Path) -> String {
@@ -298,7 +298,7 @@ fn marks_keep_a_run() {
     refused(&word, 2, message);
     let kept = case.statetune(&["runs", "rm", "latest", "--yes"]);
     let message = "error[ST6048]: the run `runs/DATE-tiny-ID` is pinned\n  |\n  = help: run `statetune \
-                   runs pin RUN --off` to unpin it";
+                   runs pin runs/DATE-tiny-ID --off` to unpin it";
     refused(&kept, 2, message);
     case.statetune(&["runs", "pin", "latest", "--off"]).is_done();
     let asked = case.statetune_reading(&["runs", "rm", "latest"], "y\n");
@@ -581,11 +581,30 @@ error[ST6051]: not a valid sweep: the sweep has no axes
     assert_eq!(case.runs(), Vec::<PathBuf>::new());
 }
 
+/// A folder that cannot be read is not a folder without runs.
+#[test]
+fn a_folder_of_runs_that_cannot_be_read_is_named() {
+    let case = Case::new();
+    std::os::unix::fs::symlink("runs", case.path("runs")).expect("a link to itself");
+    for command in [&["runs", "ls"][..], &["runs", "prune", "--yes"], &["runs", "show", "latest"]] {
+        let output = case.statetune(command);
+        assert!(output.stderr.starts_with("error[ST6042]: cannot read `runs`\n"), "{output:?}");
+        assert!(output.stderr.contains("Too many levels of symbolic links"), "{output:?}");
+        assert_eq!((output.code, &*output.stdout), (Some(2), ""));
+    }
+}
+
 #[test]
 fn a_stopped_sweep_is_resumed() {
     let case = Case::new();
     let axis = "schedule.lr_init=1.0,0.5";
     let arguments = ["sweep", STATE, "--axis", axis, "--set", "train.epoch_count=60"];
+    // Killed, it does not leave its member behind.
+    let (mut child, run) = running(&case, &arguments);
+    child.kill().expect("killed");
+    child.wait().expect("it ends");
+    wait_until(|| case.json(run.join("status.json"))["status"] == "interrupted");
+    fs::remove_dir_all(case.path(run)).expect("removed");
     let (child, run) = running(&case, &arguments);
     Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill is there");
     let mut child = child;

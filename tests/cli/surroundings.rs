@@ -68,6 +68,113 @@ const COMMANDS: [&str; 12] = [
     "data stats state.toml",
 ];
 
+/// The other commands, with the file or folder that a command writes, after a run and its export `EXPORT`.
+const OTHERS: [(&str, &str); 43] = [
+    (
+        "init --data data.jsonl --model base.pth --tokenizer vocab.txt --name mine --yes",
+        "mine.toml",
+    ),
+    ("config show state.toml", ""),
+    ("config fill state.toml", ""),
+    ("config minimal state.toml", ""),
+    ("config diff state.toml full.toml", ""),
+    ("cache ls", ""),
+    ("watch state.toml --once", ""),
+    ("ctl latest save", ""),
+    ("runs tag latest good", ""),
+    ("runs note latest hello", ""),
+    ("runs pin latest", ""),
+    ("runs pin latest --off", ""),
+    ("runs path latest", ""),
+    ("runs prune --yes", ""),
+    ("runs pack latest --out a.run.tar.zst", "a.run.tar.zst"),
+    ("runs unpack whole.run.tar.zst --runs-dir there", ""),
+    ("import train.sh --out imported.toml", "imported.toml"),
+    ("presets ls", ""),
+    ("schema --write s.json", "s.json"),
+    ("completions bash", ""),
+    ("man pages", ""),
+    ("version", ""),
+    ("sweep state.toml --axis schedule.lr_init=1.0,0.5 --runs-dir swept", ""),
+    ("resume latest --set train.epoch_count=3", ""),
+    ("verify latest", ""),
+    ("plan state.toml --prepare", ""),
+    ("plan state.toml --measure", ""),
+    ("data check state.toml", ""),
+    ("data show state.toml --line 1", ""),
+    ("data prepare state.toml --runs-dir prepared", ""),
+    ("data export state.toml --to binidx --out pair", "pair.idx"),
+    ("data export state.toml --to parquet --out a.parquet", "a.parquet"),
+    ("chat latest --max-tokens 2 < input.txt", ""),
+    ("incident ls latest", ""),
+    ("score --tokens tokens.json --model base.pth --grad-out g.safetensors", "g.safetensors"),
+    ("export EXPORT.pth --to st --out x.st", "x.st"),
+    ("mount latest --for rwkv-pip --out mounted", "mounted"),
+    ("merge latest --out merged.pth", "merged.pth"),
+    ("state info EXPORT.pth", ""),
+    ("state diff EXPORT.pth EXPORT.st", ""),
+    ("state mean EXPORT.pth EXPORT.pth --out mean", "mean.pth"),
+    ("state scale 0.5 EXPORT.pth --out half", "half.pth"),
+    ("doctor", ""),
+];
+/// What a shell says before a command and after it.
+const AROUND: [(&str, &str); 14] = [
+    ("", ""),
+    ("", ">&- 2>&- <&-"),
+    ("", ">/dev/full 2>/dev/full"),
+    ("env -u HOME -u XDG_STATE_HOME -u XDG_CACHE_HOME", ""),
+    ("env HOME=/dev/null TMPDIR=/nowhere", ""),
+    ("env LC_ALL=zh_CN.GB18030 TERM=dumb COLUMNS=20", ""),
+    ("ulimit -f 0;", ""),
+    ("ulimit -f 8;", ""),
+    ("ulimit -n 8;", ""),
+    ("ulimit -v 45000;", ""),
+    ("ulimit -v 150000;", ""),
+    ("ulimit -v 630000;", ""),
+    ("ulimit -v 700000;", ""),
+    ("ulimit -v 900000;", ""),
+];
+
+/// Never a panic, never exit code 70, never a file of a command that did not succeed.
+#[test]
+#[ignore = "takes ten minutes"]
+fn every_command_in_every_surrounding() {
+    let case =
+        Case::new().having("input.txt", "Hello.\n").having("tokens.json", "[1, 2, 3]").having(
+            "train.sh",
+            "python train.py --load_model base.pth --data_file data.jsonl --peft state",
+        );
+    case.statetune(&["run", STATE]).is_done();
+    let run = case.only_run().to_string_lossy().into_owned();
+    case.statetune(&["runs", "pack", &run, "--out", "whole.run.tar.zst"]).is_done();
+    let commands = COMMANDS.into_iter().map(|command| (command, ""));
+    for (command, file) in commands.chain(OTHERS) {
+        let command = command.replace("EXPORT", &format!("{run}/export/rwkv-1"));
+        let command = command.replace("latest", &run);
+        for (before, after) in AROUND {
+            for made in [file, "there", "swept", "prepared", "pages", "r.html"] {
+                let path = case.path(made);
+                let _ = fs::remove_file(&path);
+                let _ = if made.is_empty() { Ok(()) } else { fs::remove_dir_all(&path) };
+            }
+            let line = format!("{before} \"$P\" {command} {after}");
+            let output = by_shell(&case, &line);
+            if output.stderr.contains("error while loading shared libraries") {
+                continue; // the loader's own words, before ours
+            }
+            is_civil(&output, &line);
+            assert_ne!(output.code, Some(101), "{line}: {output:?}");
+            let is_there = !file.is_empty() && case.path(file).exists();
+            // The answer is lost, the file is not.
+            let is_lost = after.contains(">") && output.code == Some(29);
+            assert!(!is_there || output.code == Some(0) || is_lost, "{line}: half of {file}");
+            let left = case.list("").into_iter().find(|name| name.starts_with(".statetune-"));
+            assert_eq!(left, None, "{line}");
+        }
+    }
+    is_whole(&case, Path::new(&run));
+}
+
 #[test]
 fn streams_that_are_closed_or_full() {
     let case = Case::new();

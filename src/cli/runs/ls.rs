@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use comfy_table::presets::{ASCII_MARKDOWN, NOTHING};
 use comfy_table::{Table, TableStyle};
 use serde_json::json;
-use statetune_core::store::{all_runs, folders_near, runs_here};
+use statetune_core::store::{all_runs, folders_near, runs_here, unreadable};
 use statetune_core::words::{age, count};
 use statetune_engine::inference::as_warning;
 
@@ -54,6 +54,9 @@ enum ListFormat {
 }
 
 pub(super) fn ls(args: &LsArgs, runs_dir: &Path, color: Color) -> Answer {
+    if let Some(refusal) = unreadable(runs_dir) {
+        return Err(refused(&refusal, color));
+    }
     let runs = runs_here(runs_dir);
     let rows = chosen(&args.conditions, args.sort.as_deref(), &runs, color)?;
     let mut folder = runs_dir.display().to_string();

@@ -6,7 +6,7 @@ use clap::Args;
 use statetune_core::diagnostic::msg;
 use statetune_core::records::ReadRunError;
 use statetune_core::store::{
-    Prunable, StoredRun, all_runs, disk_usage, prunable, prune_run, remove_run,
+    Prunable, StoredRun, all_runs, disk_usage, prunable, prune_run, remove_run, unreadable,
 };
 use statetune_core::words::{count, size};
 
@@ -54,11 +54,14 @@ pub(super) fn rm(args: &RmArgs, runs_dir: &Path, color: Color) -> Answer {
 }
 
 pub(super) fn prune(args: &PruneArgs, runs_dir: &Path, color: Color) -> Answer {
+    if let Some(refusal) = unreadable(runs_dir) {
+        return Err(refused(&refusal, color));
+    }
     let mut freed = 0;
     for row in chosen(&args.conditions, None, &all_runs(runs_dir), color)? {
-        let unreadable = |error: ReadRunError| refused(&error.diagnostic(), color);
-        let run = StoredRun::open(&row.path).map_err(unreadable)?;
-        let Some(found) = prunable(&run).map_err(unreadable)? else { continue };
+        let damaged = |error: ReadRunError| refused(&error.diagnostic(), color);
+        let run = StoredRun::open(&row.path).map_err(damaged)?;
+        let Some(found) = prunable(&run).map_err(damaged)? else { continue };
         let (what, bytes) = match &found {
             Prunable::Run => {
                 (format!("whole run ({}, nothing saved)", row.state), disk_usage(run.path()))

@@ -87,8 +87,8 @@ pub(super) fn watch(args: &WatchArgs, color: Color) -> ExitCode {
     let on_screen = args.format == Format::Human && io::stdout().is_terminal();
     if on_screen {
         if let Err(error) = screen::watch(&mut watched, &changes) {
-            show(&no_screen(&error), color);
-            return ExitCode::Bug;
+            show(&no_screen(&run, &error), color);
+            return ExitCode::Disk;
         }
         plain::tell(&watched, args.format);
     } else {
@@ -132,6 +132,7 @@ fn cannot_watch(path: &Path, error: &notify::Error, color: Color) -> ExitCode {
     ExitCode::Disk
 }
 
-fn no_screen(error: &io::Error) -> Diagnostic {
-    Diagnostic::error(msg!(CANNOT_DRAW)).note(Text::library(error)).help(msg!(WATCH_IN_LINES))
+fn no_screen(run: &Path, error: &io::Error) -> Diagnostic {
+    let message = Diagnostic::error(msg!(CANNOT_DRAW)).note(Text::library(error));
+    message.help(msg!(WATCH_IN_LINES, run))
 }

@@ -13,7 +13,7 @@ use crate::diagnostic::{Diagnostic, Span};
 use crate::lr_curve::{LrInit, LrSchedule};
 use crate::records::RunDir;
 use crate::resolved_settings::recorded_toml;
-use crate::shell::shell_assignment;
+use crate::shell::{shell_assignment, shell_path};
 
 /// The settings of a plan with their text, to be recorded and pointed at; the numbers of a run come from the slices of
 /// the plan.
@@ -77,6 +77,15 @@ impl Experiment {
     /// The options that were given, each after a blank.
     pub fn options(&self) -> &str {
         self.loaded.options()
+    }
+
+    /// The arguments of `statetune run` for a new run with these settings from the trained parameters of `run`.
+    pub fn from_run(&self, run: &Path) -> String {
+        let run = shell_path(run);
+        match self.is_of_run() {
+            true => format!("--like {run}{} --from {run}", self.options()),
+            false => format!("{} --from {run}", self.arguments()),
+        }
     }
 
     /// The path of the file.

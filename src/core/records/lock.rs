@@ -1,12 +1,15 @@
 //! `lock.toml`: inputs and environment, on which a run's numbers depend beside the experiment file.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
+use super::error::ReadRunError;
 use super::paths::{absolute, path_of_record, recorded_path, run_of_settings};
+use crate::diagnostic::Text;
 use crate::digest::sha256_hex;
 
 /// The git commit that this process was built from.
@@ -133,13 +136,29 @@ impl Lock {
 
     /// The lock in `folder`, a run directory or one of its past settings; `None` when the file is missing or cannot be read.
     pub fn load(folder: &Path) -> Option<Lock> {
-        let text = fs::read_to_string(folder.join(Lock::FILE)).ok()?;
-        let mut lock: Lock = toml::from_str(&text).ok()?;
+        Lock::read(folder).ok().flatten()
+    }
+
+    /// The lock in `folder`, a run directory or one of its past settings; `None` without one.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or is not a lock.
+    pub fn read(folder: &Path) -> Result<Option<Lock>, ReadRunError> {
+        let path = folder.join(Lock::FILE);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(ReadRunError::Read { path, source }),
+        };
+        let mut lock: Lock = toml::from_str(&text).map_err(|error| {
+            let problem = Text::library(error.message());
+            ReadRunError::Damaged { path, problem }
+        })?;
         let run = run_of_settings(folder);
         for file in lock.files_mut().filter(|file| file.path.starts_with("..")) {
             file.path = absolute(&path_of_record(&file.path, run));
         }
-        Some(lock)
+        Ok(Some(lock))
     }
 
     /// Every file that is named.

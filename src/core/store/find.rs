@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::config::nearest_word;
@@ -29,6 +30,9 @@ pub fn find_run(runs_dir: &Path, name: &str) -> Result<PathBuf, Box<Diagnostic>>
     let as_path = Path::new(name);
     if as_path.join(RunDir::SETTINGS).is_file() {
         return Ok(as_path.to_path_buf());
+    }
+    if let Some(refusal) = unreadable(runs_dir) {
+        return Err(Box::new(refusal));
     }
     let runs = all_runs(runs_dir);
     let fault = match find_among(&runs, name) {
@@ -185,6 +189,14 @@ fn folders_around(runs_dir: &Path) -> Vec<PathBuf> {
 /// When a run was made.
 fn made(run: &Path) -> Option<std::time::SystemTime> {
     fs::metadata(run.join(RunDir::EXPERIMENT)).ok()?.modified().ok()
+}
+
+/// The message for a folder that is there and cannot be read, and of whose runs nothing can be said.
+pub fn unreadable(runs_dir: &Path) -> Option<Diagnostic> {
+    let error = fs::read_dir(runs_dir).err()?;
+    let is_none = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
+    let message = || Diagnostic::error(msg!(CANNOT_READ_RUN, path = runs_dir));
+    (!is_none).then(|| message().note(Text::library(error)))
 }
 
 /// All run directories, the oldest first.

@@ -10,7 +10,7 @@ mod stored_run;
 
 pub use find::{
     CheckpointRef, NO_RUN, all_runs, find_run, find_run_ref, folders_near, newest_export,
-    no_export, runs_here, runs_named, runs_of_experiment, split_run_ref,
+    no_export, runs_here, runs_named, runs_of_experiment, split_run_ref, unreadable,
 };
 pub use follow::{Evaluation, Follower};
 pub use mark::change_annotations;

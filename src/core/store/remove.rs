@@ -89,7 +89,7 @@ impl ChangeRunError {
                 let message = holder_note(path).into_iter().fold(message, Diagnostic::note);
                 message.help(msg!(WAIT_OR_STOP, run = path))
             }
-            Self::Pinned { .. } => message.help(msg!(PIN_OFF)),
+            Self::Pinned { path } => message.help(msg!(PIN_OFF, path)),
             Self::Exists { .. } => message.note(msg!(NOTHING_REPLACED)),
             Self::Archive { .. } => message.note(msg!(NOTHING_KEPT)),
             Self::Room { .. } => message.note(msg!(NOTHING_UNPACKED)),

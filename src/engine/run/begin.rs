@@ -137,8 +137,11 @@ impl Begin {
             return Ok(Some(LockedFile::new(&path, sha256.map_err(LoadCheckpointError::from)?)));
         }
         let recorded = match self {
-            Begin::Repeat { first, .. } => Lock::load(first),
-            _ => self.continued().and_then(|(run, _)| Lock::load(run)),
+            Begin::Repeat { first, .. } => recorded_lock(first)?,
+            _ => match self.continued() {
+                Some((run, _)) => recorded_lock(run)?,
+                None => None,
+            },
         };
         Ok(recorded.and_then(|lock| lock.values))
     }
@@ -278,7 +281,7 @@ impl Begin {
             return check_same_inputs(run, first, plan, now).map(|()| Vec::new());
         }
         let Some((run, accept)) = self.continued() else { return Ok(Vec::new()) };
-        let Some(was) = Lock::load(run) else { return Ok(Vec::new()) };
+        let Some(was) = recorded_lock(run)? else { return Ok(Vec::new()) };
         let differences = was.differences(now);
         let is_accepted = |name: &&str| accept.iter().any(|one| one == name);
         let inputs: Vec<&str> =
@@ -330,7 +333,8 @@ impl Begin {
             .fold(given.to_owned(), |options, option| options + " " + &option);
         let accept: Vec<&str> = accepted.iter().map(String::as_str).chain(keys.to_vec()).collect();
         let accept = accept.join(",");
-        diagnostic.help(msg!(START_FROM_THIS_RUN, run)).help(msg!(
+        let arguments = plan.experiment.from_run(run);
+        diagnostic.help(msg!(START_FROM_THIS_RUN, arguments)).help(msg!(
             RESUME_ACCEPT,
             run,
             options,
@@ -443,7 +447,7 @@ fn origin(path: &Path) -> Result<Option<Checkpoint>, RunError> {
 /// # Errors
 /// A checkpoint that is gone or another one now.
 fn started_with(path: &Path) -> Result<Option<Checkpoint>, RunError> {
-    let Some(values) = Lock::load(path).and_then(|lock| lock.values) else { return Ok(None) };
+    let Some(values) = recorded_lock(path)?.and_then(|lock| lock.values) else { return Ok(None) };
     let checkpoint = Checkpoint::open(values.path.parent().unwrap_or(Path::new("")))?;
     match sha256_of_file(&values.path) {
         Ok(found) if found == values.sha256 => Ok(Some(checkpoint)),
@@ -465,9 +469,17 @@ fn with_values(run: RunDir, checkpoint: Checkpoint) -> Opened {
     Opened { values_from: Some(checkpoint), event, ..Opened::at_first_step(run) }
 }
 
+/// The lock of a run, whose inputs are compared; `None` without one.
+///
+/// # Errors
+/// A lock that cannot be read: it never counts as none.
+fn recorded_lock(folder: &Path) -> Result<Option<Lock>, RunError> {
+    Lock::read(folder).map_err(|error| RunError::Resume(Box::new(error.diagnostic())))
+}
+
 /// Refuses to repeat a run with other inputs.
 fn check_same_inputs(run: &Path, first: &Path, plan: &Plan, now: &Lock) -> Result<(), RunError> {
-    let Some(was) = Lock::load(first) else { return Ok(()) };
+    let Some(was) = recorded_lock(first)? else { return Ok(()) };
     let Some(&name) = was.differences(now).inputs.first() else { return Ok(()) };
     let message = msg!(CANNOT_VERIFY_INPUT_CHANGED, run = run_name(run), name = input(name));
     let key = match name {

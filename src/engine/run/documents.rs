@@ -95,7 +95,10 @@ impl DocumentNames {
         let refuse = |diagnostic: Diagnostic| RunError::Documents(Box::new(diagnostic));
         if plan.data.dataload == Dataload::Get {
             let message = msg!(WINDOWS_KEEP_DOCUMENTS);
-            let refusal = Diagnostic::error(message).help(msg!(REMOVE_FROM_DATA));
+            // Only `resume` drops documents, with the settings in the directory of the run.
+            let run = plan.experiment.file().parent().unwrap_or(Path::new("."));
+            let arguments = plan.experiment.from_run(run);
+            let refusal = Diagnostic::error(message).help(msg!(REMOVE_FROM_DATA, arguments));
             return Err(refuse(refusal));
         }
         let (file, number) = parse(asked);

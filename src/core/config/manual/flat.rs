@@ -1,8 +1,11 @@
-//! Tagged tables as editors show them best: one flat list of keys, and for each type which of them there are.
+//! Alternatives as editors show them best: a tagged table as one flat list of keys, with which of them each type has, and
+//! a value of several types as one schema.
 //!
 //! taplo reports a `oneOf` as one error over the whole table and proposes every key as often as variants have it. With
 //! `if` and `then` for each type it names the key that does not belong to the type. The rules form a chain of `else`: of a
 //! table with a list of rules, `allOf`, taplo completes no key at all.
+
+use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
@@ -59,6 +62,59 @@ fn chain(rules: Vec<Value>) -> Option<Value> {
         rule["else"] = later;
         rule
     })
+}
+
+/// Writes values of several types, such as a number or a word, as one schema: taplo proposes a key as often as its value has
+/// alternatives, and reports a wrong value as none of them. A word is a `pattern`, as an `enum` would refuse the other type.
+pub(super) fn join_types(schema: &mut Value) {
+    match schema {
+        Value::Object(table) => {
+            join(table);
+            table.values_mut().for_each(join_types);
+        }
+        Value::Array(list) => list.iter_mut().for_each(join_types),
+        _ => {}
+    }
+}
+
+/// See [`join_types`]; alternatives of one type stay.
+fn join(table: &mut Map<String, Value>) {
+    let Some(Value::Array(alternatives)) = table.get("anyOf") else { return };
+    let types: Option<Vec<&str>> = alternatives.iter().map(|one| one["type"].as_str()).collect();
+    let Some(types) = types else { return };
+    if types.iter().collect::<BTreeSet<_>>().len() < types.len() {
+        return;
+    }
+    let types = json!(types);
+    let Some(Value::Array(alternatives)) = table.shift_remove("anyOf") else { return };
+    table.insert("type".to_owned(), types);
+    for mut one in alternatives {
+        let Some(one) = one.as_object_mut() else { continue };
+        if let Some(Value::Array(words)) = one.shift_remove("enum") {
+            add_words(table, &words, one.shift_remove("x-taplo"));
+        }
+        for (key, value) in std::mem::take(one) {
+            table.entry(key).or_insert(value);
+        }
+    }
+}
+
+/// Adds words that a value may be, as a pattern, as examples, which tombi proposes, and with the description of each.
+fn add_words(table: &mut Map<String, Value>, words: &[Value], taplo: Option<Value>) {
+    let words: Vec<&str> = words.iter().filter_map(Value::as_str).collect();
+    let pattern = words.iter().map(|word| regex::escape(word)).collect::<Vec<_>>().join("|");
+    table.insert("pattern".to_owned(), format!("^({pattern})$").into());
+    if let Value::Array(examples) = table.entry("examples").or_insert_with(|| json!([])) {
+        examples.extend(words.iter().map(|word| json!(word)));
+    }
+    let docs = taplo.unwrap_or_default();
+    let docs = docs["docs"]["enumValues"].as_array().into_iter().flatten();
+    let lines = words.iter().zip(docs).filter_map(|(word, doc)| Some((word, doc.as_str()?)));
+    for (word, doc) in lines {
+        if let Some(Value::String(text)) = table.get_mut("description") {
+            text.push_str(&format!("\n\n`{word}`: {doc}"));
+        }
+    }
 }
 
 /// One type of a tagged table.
@@ -151,6 +207,51 @@ fn common(key: &str, variants: &[Variant<'_>]) -> Value {
 mod tests {
     use super::super::schema::{properties, schema_text};
     use super::*;
+
+    /// taplo proposes a key once for each alternative.
+    #[test]
+    fn a_value_of_several_types_is_one_schema() {
+        fn alternatives(node: &Value) -> usize {
+            let own = match node {
+                Value::Object(table) => {
+                    let keys = properties(table).map(|(_, key)| key).chain(table.get("items"));
+                    keys.filter(|key| key.get("anyOf").or(key.get("oneOf")).is_some()).count()
+                }
+                _ => 0,
+            };
+            let nodes: Vec<&Value> = match node {
+                Value::Object(table) => table.values().collect(),
+                Value::Array(list) => list.iter().collect(),
+                _ => Vec::new(),
+            };
+            own + nodes.into_iter().map(alternatives).sum::<usize>()
+        }
+        let schema: Value = serde_json::from_str(&schema_text()).expect("JSON");
+        assert_eq!(alternatives(&schema), 0);
+        let template = &schema["definitions"]["Data"]["properties"]["template"];
+        assert_eq!(template["type"], json!(["string", "object"]));
+        assert_eq!(template["examples"][0], "rwkv-qa");
+        assert!(template["description"].as_str().is_some_and(|text| text.contains("\n\n`g1`: ")));
+        let rules = jsonschema::draft7::new(&schema).expect("a valid schema");
+        let is_valid = |table: &str, key: &str, value: Value| {
+            let mut file = json!({ "extends": "a.toml" });
+            file[table] = json!({ key: value });
+            rules.is_valid(&file)
+        };
+        for (table, key, right, wrong) in [
+            ("train", "epoch_steps", [json!(7), json!("pass")], [json!(0), json!("passes")]),
+            ("schedule", "lr_init", [json!(1e-3), json!("auto")], [json!(0.0), json!("-auto")]),
+            (
+                "data",
+                "template",
+                [json!("g1"), json!({ "extends": "g1" })],
+                [json!("g"), json!({ "extend": "g1" })],
+            ),
+        ] {
+            assert!(right.into_iter().all(|value| is_valid(table, key, value)), "{key}");
+            assert!(!wrong.into_iter().any(|value| is_valid(table, key, value)), "{key}");
+        }
+    }
 
     #[test]
     fn a_tagged_table_is_one_list_of_keys_with_rules() {

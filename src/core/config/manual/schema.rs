@@ -5,7 +5,7 @@ use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
 use serde_json::{Map, Value, json};
 
-use super::flat::{OPEN, flatten};
+use super::flat::{OPEN, flatten, join_types};
 use crate::config::tables::Config;
 
 /// The experiment file as JSON Schema, draft 7.
@@ -42,6 +42,7 @@ pub fn schema_text() -> String {
         json!({ "required": required, "properties": alone, OPEN: true }),
     );
     table.insert("definitions".to_owned(), layered.into());
+    join_types(&mut schema);
     format!("{schema:#}\n")
 }
 

@@ -127,14 +127,14 @@ catalogue! {
         "没有记录更新前的参数，因此无法重放这一步";
     NOT_AN_INCIDENT[ST6070]: "`{name}` is not a valid incident", "`{name}` 不是有效的事故";
     INCIDENT_IS_RUN_AND_STEP:
-        "an incident is a run and a step, such as `latest/12`; `statetune incident ls RUN` lists all",
-        "事故写作运行和步数，例如 `latest/12`；`statetune incident ls RUN` 可全部列出";
+        "an incident is a run and a step, such as `latest/12`; `statetune incident ls latest` lists those of the newest run",
+        "事故写作运行和步数，例如 `latest/12`；`statetune incident ls latest` 列出最新运行的事故";
     NO_INCIDENT_AT_STEP[ST6070]:
         "the run `{run}` has no incident at step {step}",
         "运行 `{run}` 在第 {step} 步没有事故";
     INCIDENT_LS_LISTS:
-        "run `statetune incident ls RUN` to list the incidents",
-        "运行 `statetune incident ls RUN` 列出事故";
+        "run `statetune incident ls {run:sh}` to list the incidents",
+        "运行 `statetune incident ls {run:sh}` 列出事故";
     INIT_NEEDS_TERMINAL[ST0125]:
         "`init` asks five questions, but standard input is not a terminal",
         "`init` 要问五个问题，但标准输入不是终端";
@@ -187,8 +187,8 @@ catalogue! {
     LEAVE_OUT_QUANTISED: "remove `--quantised`", "去掉 `--quantised`";
     NOT_A_PTH_NAME[ST0221]: "`{out}` is not a `.pth` file", "`{out}` 不是 `.pth` 文件";
     EXPORT_MAKES_OTHER_FORMS:
-        "merge to a `.pth`, then convert it: `statetune export FILE --to st`",
-        "先合并为 `.pth`，再转换：`statetune export FILE --to st`";
+        "merge with `--out {pth}`, then convert the file: `statetune export {pth:sh} --to st`",
+        "用 `--out {pth}` 合并，再转换该文件：`statetune export {pth:sh} --to st`";
     WOULD_OVERWRITE_INPUT[ST0206]:
         "`{out}` is an input of this command and would be overwritten",
         "`{out}` 是此命令的输入，会被覆盖";
@@ -256,17 +256,14 @@ catalogue! {
         "指名的运行总会继续，与其他运行是否完成无关";
     RUN_IS_DONE[ST6008]: "the run `{run}` is finished", "运行 `{run}` 已完成";
     SET_MORE_EPOCHS:
-        "to train for more mini-epochs, pass their total: `--set train.epoch_count={n}` or more",
-        "要训练更多 mini-epoch，请给出总数：`--set train.epoch_count={n}` 或更多";
+        "to train for more mini-epochs, pass their total: `statetune resume {run:sh} --set train.epoch_count={n}`",
+        "要训练更多 mini-epoch，请给出总数：`statetune resume {run:sh} --set train.epoch_count={n}`";
     FEWER_THAN_DONE[ST6010]:
         "`train.epoch_count = {asked}`, but the run `{run}` has begun {begun} mini-epochs already",
         "`train.epoch_count = {asked}`，但运行 `{run}` 已经开始了 {begun} 个 mini-epoch";
     COUNT_IS_TOTAL:
-        "`train.epoch_count` is the total: pass `--set train.epoch_count={n}` or more to train on",
-        "`train.epoch_count` 是总数：要继续训练，用 `--set train.epoch_count={n}` 或更多";
-    START_FROM_RUN:
-        "to start a new run from its trained parameters: `statetune run FILE --from RUN`",
-        "要从它训练出的参数开始新运行：`statetune run FILE --from RUN`";
+        "`train.epoch_count` is the total; to train on, run `statetune resume {run:sh} --set train.epoch_count={n}`",
+        "`train.epoch_count` 是总数；要继续训练，运行 `statetune resume {run:sh} --set train.epoch_count={n}`";
     RUN_CANNOT_LEAVE_TERMINAL[ST0123]:
         "the run cannot detach from the terminal; keep the terminal open",
         "运行无法脱离终端；请保持终端打开";
@@ -338,8 +335,8 @@ catalogue! {
     CANNOT_WATCH[ST6095]: "cannot watch `{path}` for changes", "无法监视 `{path}` 的变化";
     CANNOT_DRAW[ST6096]: "cannot draw on this terminal", "无法在终端上绘制";
     WATCH_IN_LINES:
-        "`statetune watch RUN | cat` tells the same in lines",
-        "`statetune watch RUN | cat` 逐行显示同样内容";
+        "`statetune watch {run:sh} | cat` tells the same in lines",
+        "`statetune watch {run:sh} | cat` 逐行显示同样内容";
     CANNOT_WRITE_EXPERIMENT[ST5011]: "cannot write `{file}`", "无法写入 `{file}`";
     CANNOT_WRITE_EVENTS[ST6043]: "cannot write `{file}`", "无法写入 `{file}`";
     NO_DOCUMENT_ON_LINE[ST3105]: "line {line} has no document", "第 {line} 行没有文档";

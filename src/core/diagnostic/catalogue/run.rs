@@ -225,8 +225,8 @@ catalogue! {
         "`--drop-sample` does not work with `dataload = \"get\"`, because windows cross document borders",
         "`--drop-sample` 不适用于 `dataload = \"get\"`，因为窗口会跨越文档边界";
     REMOVE_FROM_DATA:
-        "remove the document from the data and start a new run from this one: `statetune run FILE --from RUN`",
-        "从数据中删去该文档，并从此次运行开始新运行：`statetune run FILE --from RUN`";
+        "remove the document from the data, then start a new run from this one: `statetune run {arguments}`",
+        "从数据中删去该文档，再从此次运行开始新运行：`statetune run {arguments}`";
     DOCUMENT_IS_VALIDATION[ST7013]:
         "`{asked}` is a validation document; no step trains on it",
         "`{asked}` 是验证文档，没有步在它上面训练";
@@ -274,8 +274,8 @@ catalogue! {
         "to continue exactly with the stored settings, run `statetune resume {run:sh}`",
         "要按保存的设置精确续跑，运行 `statetune resume {run:sh}`";
     START_FROM_THIS_RUN:
-        "to start a new run from its trained parameters, run `statetune run FILE --from {run:sh}`",
-        "要从它训练出的参数开始新运行，运行 `statetune run FILE --from {run:sh}`";
+        "to start a new run from its trained parameters, run `statetune run {arguments}`",
+        "要从它训练出的参数开始新运行，运行 `statetune run {arguments}`";
     RESUME_ACCEPT:
         "to continue anyway and record the change, run `statetune resume {run:sh}{options} --accept {accept}`",
         "要仍然续跑并记录此变动，运行 `statetune resume {run:sh}{options} --accept {accept}`";

@@ -14,8 +14,8 @@ catalogue! {
         "`{path}` 没有 {bytes} 字节的磁盘空间";
     CANNOT_CHANGE_RUN[ST6001]: "cannot change the run `{path}`", "无法更改运行 `{path}`";
     PIN_OFF:
-        "run `statetune runs pin RUN --off` to unpin it",
-        "运行 `statetune runs pin RUN --off` 解除固定";
+        "run `statetune runs pin {path:sh} --off` to unpin it",
+        "运行 `statetune runs pin {path:sh} --off` 解除固定";
     NOTHING_REPLACED: "existing files are never replaced", "已有的文件不会被替换";
     NOTHING_KEPT: "no files were kept", "没有保留任何文件";
     NOTHING_UNPACKED: "no files were unpacked", "没有解包任何文件";
