@@ -83,7 +83,7 @@ for what in ${@:-install archive wheel}; do
             python3 -m venv "$work/venv"
             PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 "$work/venv/bin/python3" -m pip install --disable-pip-version-check target/dist/statetune-*.whl
             root='' program=$work/venv/bin/statetune
-            prepare="cd /; mount -t tmpfs none '$clone'; mount -t tmpfs none '$packages'"
+            prepare="cd /; mount -t tmpfs none '$packages'; mount -t tmpfs none '$clone'"
             prove "$work/home" "make wheel"
             ;;
         *) echo "error: \`$what\` is not a valid choice: install, archive, wheel" >&2; exit 2 ;;
