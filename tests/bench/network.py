@@ -30,7 +30,7 @@ CTX_LEN = 512
 EXPERIMENT = """\
 format = 1
 name = "{name}"
-data = {{ data_file = "data.jsonl", dataload = "pack" }}
+data = {{ data_file = "data.jsonl", dataload = "pack", overlong = "split", val_split = 0 }}
 model = {{ {model} }}
 peft = {{ type = "{peft}" }}
 train = {{ ctx_len = {ctx_len}, micro_bsz = 1, epoch_steps = {steps}, epoch_count = 1, precision = "bf16" }}
