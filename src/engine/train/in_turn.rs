@@ -165,12 +165,16 @@ impl Turns<'_> {
             }
             carried[i] = self.before(chunks, i, start);
             let (before, after) = (carried[i].as_ref(), self.after(chunks, i));
-            if after.is_some() {
-                self.of_chunk(chunk, start, before, after, |part, line| {
+            self.of_chunk(chunk, start, before, after, |part, line| {
+                if after.is_some() {
                     chunk.enter(*first, Direction::Forward, line);
-                    part.forward(line).map(drop)
-                })?;
-            }
+                    part.forward(line)?;
+                } else if i + 1 < chunks.len() {
+                    // States are taken in the order in which they are given. Those of the last chunk come while it is computed.
+                    line.await_states(start.layers.len() - 1)?;
+                }
+                Ok(())
+            })?;
         }
         let mut losses = Vec::with_capacity(chunks.len());
         for (i, chunk) in chunks.iter().enumerate().rev() {
