@@ -79,8 +79,8 @@ error[ST2118]: `hardware.stream = true` needs weights in the number format of th
 {line} | stream = true
    |          ^^^^
    |
-   = note: the checkpoint has bfloat16 weights and the run computes in float32, so that memory has to
-           hold converted weights
+   = note: the checkpoint has bfloat16 weights and the run computes in float32, so that memory has to hold \
+converted weights
    = help: use `[quant]`, or set `train.precision` to the number format of the checkpoint
    = help: or delete `stream`"
         ),
