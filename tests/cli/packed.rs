@@ -23,7 +23,7 @@ fn packed(output: &Output) -> String {
 fn a_second_run_maps_what_the_first_has_packed() {
     let quant = "[quant]\ntype = \"nf4\"\ndouble = true\n\n[train]";
     let case = Case::new().with(STATE, "[train]", quant);
-    // Nobody touched the weights since they were hashed.
+    // The digest of the weights is recorded.
     statetune_core::known_digest::let_age();
     let run = |more: &[&str]| {
         let before = case.runs();
