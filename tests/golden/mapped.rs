@@ -193,9 +193,12 @@ fn memory_holds_two_blocks_of_streamed_weights() {
     let step = |weights: Weights| {
         let method = StateTuning::new(Model::new(&weights, kind, Op::Cpu));
         let options = StepOptions { grad_cp: true, ..OPTIONS };
+        let batches = [batch(40, 61, &[17, 30])];
+        // Making the model reads a few pages of every block.
+        gradients(&method as &dyn Method, kind, options, &batches);
         most_resident(&path, || {
             for _ in 0..3 {
-                gradients(&method as &dyn Method, kind, options, &[batch(40, 61, &[17, 30])]);
+                gradients(&method as &dyn Method, kind, options, &batches);
             }
         })
     };
