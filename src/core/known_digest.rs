@@ -1,4 +1,4 @@
-//! Digests of large files that were computed before: a file that nobody touched since is not read again.
+//! Digests of large files that were computed before: an unchanged file is not read again.
 //!
 //! A record, `CACHE/digests/KEY.json`, holds the digests of one file with its stamp: device, inode, size, and the times of the
 //! last change of content and of inode. Any write, and any other file under the same name, changes the stamp; unlike the time
@@ -73,7 +73,7 @@ pub fn let_age() {
 }
 
 /// A digest of the file at `path`: the recorded one of this `kind`, where the file was not touched since, else what
-/// `compute` returns, of which a record is kept. A cache that cannot be written is no fault.
+/// `compute` returns, of which a record is kept. Without a record where the cache cannot be written.
 ///
 /// # Errors
 /// Errors of `compute`.

@@ -243,7 +243,7 @@ impl Wanted<'_> {
         let read = || Ok::<_, io::Error>(file.digest());
         match known_digest(cache, &file.path, CONTENTS, read) {
             Ok(found) if found == file.header.contents => {
-                // `cache` shows this time as that of the last use; a read-only folder is no fault.
+                // `cache` shows this time as that of the last use; a read-only folder keeps the old time.
                 let source = File::open(folder.join(SOURCE));
                 let _ = source.and_then(|source| source.set_modified(SystemTime::now()));
                 Ok(file)

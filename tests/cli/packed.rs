@@ -23,7 +23,7 @@ fn packed(output: &Output) -> String {
 fn a_second_run_maps_what_the_first_has_packed() {
     let quant = "[quant]\ntype = \"nf4\"\ndouble = true\n\n[train]";
     let case = Case::new().with(STATE, "[train]", quant);
-    // Nobody touched the weights since they were hashed.
+    // The digest of the weights is recorded.
     statetune_core::known_digest::let_age();
     let run = |more: &[&str]| {
         let before = case.runs();
@@ -79,8 +79,8 @@ error[ST2118]: `hardware.stream = true` needs weights in the number format of th
 {line} | stream = true
    |          ^^^^
    |
-   = note: the checkpoint has bfloat16 weights and the run computes in float32, so that memory has to
-           hold converted weights
+   = note: the checkpoint has bfloat16 weights and the run computes in float32, so that memory has to hold \
+converted weights
    = help: use `[quant]`, or set `train.precision` to the number format of the checkpoint
    = help: or delete `stream`"
         ),

@@ -18,7 +18,7 @@ impl MappedFile {
     /// ends this process.
     ///
     /// # Errors
-    /// A file that cannot be read, and something that is no regular file.
+    /// A file that cannot be read or is not a regular file.
     pub fn open(path: &Path) -> io::Result<MappedFile> {
         let file = File::open(path)?;
         if !file.metadata()?.is_file() {

@@ -171,7 +171,7 @@ pub(super) fn check_fit(recipe: &TuningSpec, weights: &Weights) -> Result<(), Ru
 /// Weights, read from `path`, for a model on `device`, their linear layers quantized if a format is given. The only way to
 /// a model on a device: packed layers lie on the device that the weights have when they are packed.
 ///
-/// With a `cache`, packed layers lie in a file of the cache ([`quantise_stored`]).
+/// With a `cache`, packed layers are in a file of the cache ([`quantise_stored`]).
 ///
 /// Matrices from which `recipe` first takes a part out stay as they are: [`WeightTuning`] quantizes those.
 ///

@@ -15,7 +15,7 @@ use crate::model::{Linear, Weights};
 /// The version of the code that packs: goes up when a matrix would be packed to other bits.
 const PACKING: u32 = 1;
 
-/// As [`quantise`], all matrices of the checkpoint at `path`, whose weights these are. The packed matrices lie in a file
+/// As [`quantise`], all matrices of the checkpoint at `path`, whose weights these are. The packed matrices are in a file
 /// of `cache`, which is mapped; where there is none, it is written, one matrix at a time. Where it cannot be written, the
 /// packed matrices are in memory, as without a cache. The bits are the same.
 ///
