@@ -41,7 +41,7 @@ const MAY_USE: [(&str, &str); 42] = [
         "core/data",
         "core/bounded core/diagnostic core/digest core/hold core/packed core/shell core/words core/work",
     ),
-    ("core/suite", "core/data core/diagnostic core/digest"),
+    ("core/suite", "core/data core/diagnostic core/digest core/words"),
     ("core/objective", "core/data core/tagged"),
     (
         "core/records",

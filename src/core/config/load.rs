@@ -405,6 +405,7 @@ devices = 1
 strategy = "auto"
 num_nodes = 1
 rdzv_timeout_secs = 30
+stream = "auto"
 
 [optimizer]
 type = "adam"
@@ -620,7 +621,7 @@ random_seed = 1
         let loaded = parsed(FULL, &Overrides::default());
         assert_eq!(
             in_file(loaded.place("sample.probe[0].name")),
-            "configs/emoji.toml:98:8 \"emoji\""
+            "configs/emoji.toml:100:8 \"emoji\""
         );
         assert_eq!(in_file(loaded.place("tags[1]")), "configs/emoji.toml:5:14 \"b\"");
     }

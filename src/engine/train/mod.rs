@@ -23,6 +23,7 @@ mod options;
 mod part;
 mod pass;
 mod preferences;
+mod references;
 mod step;
 mod step_work;
 mod teacher;
@@ -48,7 +49,8 @@ pub use objective::{CrossEntropy, Distillation, Objective, RowLogProbs, Weighed}
 pub use options::{Chunks, FitOptions, LossOptions, StepOptions};
 pub use part::Direction;
 pub use pass::{Pass, StepModel};
-pub use preferences::{LossAndRewards, Preferences, References, mean_preference_loss};
+pub use preferences::{LossAndRewards, Preferences, mean_preference_loss};
+pub use references::References;
 pub use statetune_core::records::{LossScaler, NonFiniteValue, Position, StepRecord};
 pub use step::{StepOutcome, Trainer};
 pub use step_work::THIS_STEP;

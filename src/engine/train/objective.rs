@@ -5,7 +5,8 @@ use std::fmt::Debug;
 use statetune_core::data::Batch;
 use statetune_core::objective::Rewards;
 
-use super::{References, Teacher};
+use super::Teacher;
+use super::references::References;
 
 /// A weighted cross-entropy of the target tokens: `sum of weight * -log p(target)`, divided by a count.
 ///

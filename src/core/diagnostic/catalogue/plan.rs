@@ -181,7 +181,6 @@ catalogue! {
         "use `[quant]`, or set `train.precision` to the number format of the checkpoint",
         "使用 `[quant]`，或把 `train.precision` 设为检查点的数值格式";
     DELETE_STREAM: "or delete `stream`", "或删除 `stream`";
-    ITEM_STREAMED: "two blocks of streamed weights", "流式权重的两个块";
     COST_STREAM: "reads the weights from the disk in every pass", "每遍都从磁盘读取权重";
     SEVERAL_GPUS[ST2117]:
         "a run on a GPU uses one GPU, but `hardware.{name} = {count}`",
