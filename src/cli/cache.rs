@@ -14,6 +14,7 @@ use statetune_core::data::cache::list;
 use statetune_core::data::cache::{CachedContent, CachedData};
 use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
+use statetune_core::known_digest::forget;
 use statetune_core::plan::CACHE;
 use statetune_core::records::Lock;
 use statetune_core::words::{age, parse_age, size};
@@ -138,7 +139,9 @@ fn remove(runs_dir: &Path, which: &Which) -> io::Result<()> {
         None => which.all || !used.contains(entry),
     };
     let mut freed = 0;
-    for (entry, removal) in clean(&runs_dir.join(CACHE), chosen)? {
+    let cache = runs_dir.join(CACHE);
+    forget(&cache, which.all)?;
+    for (entry, removal) in clean(&cache, chosen)? {
         match removal {
             Removal::Removed => {
                 freed += entry.bytes;

@@ -114,6 +114,32 @@ pub fn known_sha256(cache: &Path, path: &Path) -> io::Result<String> {
     known_digest(cache, path, "sha256", || sha256_of_file(path))
 }
 
+/// Removes the records of files that changed or are gone, or of all files.
+///
+/// # Errors
+/// A record that cannot be removed.
+pub fn forget(cache: &Path, all: bool) -> io::Result<()> {
+    let folder = cache.join(FOLDER);
+    let records = match fs::read_dir(&folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        records => records?,
+    };
+    for record in records {
+        let file = record?.path();
+        let Some(Ok(record)) = fs::read(&file).ok().map(|text| serde_json::from_slice(&text))
+        else {
+            continue; // not one of ours
+        };
+        let Record { path, stamp, .. } = record;
+        if all || !fs::metadata(path).is_ok_and(|found| Stamp::of(&found) == stamp) {
+            fs::remove_file(file)?;
+        }
+    }
+    // A folder with other files stays.
+    let _ = fs::remove_dir(folder);
+    Ok(())
+}
+
 fn write(file: &Path, record: &Record) -> io::Result<()> {
     fs::create_dir_all(file.parent().expect("the record is in a folder"))?;
     let text = serde_json::to_vec(record)?;
@@ -137,36 +163,48 @@ mod tests {
                 fs::read_to_string(&path)
             })
         };
+        let finds = |kind: &str, text: &str, reads: usize| {
+            let before = read.get();
+            assert_eq!(found(kind).expect("a file"), text);
+            assert_eq!(read.get() - before, reads, "{kind} of {text}");
+        };
         fs::write(&path, "one").expect("written");
-        // Too young for a record.
-        assert_eq!((found("sha256").expect("a file"), read.get()), ("one".into(), 1));
+        finds("sha256", "one", 1);
         let_age();
-        for _ in 0..2 {
-            assert_eq!((found("sha256").expect("a file"), read.get()), ("one".into(), 2));
-        }
-        assert_eq!((found("other").expect("a file"), read.get()), ("one".into(), 3));
-        assert_eq!((found("sha256").expect("a file"), read.get()), ("one".into(), 3));
+        found("sha256").expect("a file"); // reads, where the file was too young for a record
+        finds("sha256", "one", 0);
+        finds("other", "one", 1);
+        finds("sha256", "one", 0);
 
         // The same size, and the old time of the content.
         let old = fs::metadata(&path).expect("a file").modified().expect("a time");
         fs::write(&path, "two").expect("written");
         fs::File::open(&path).expect("a file").set_modified(old).expect("set");
         let_age();
-        for _ in 0..2 {
-            assert_eq!((found("sha256").expect("a file"), read.get()), ("two".into(), 4));
-        }
+        finds("sha256", "two", 1);
+        finds("sha256", "two", 0);
         // Another file of that name, and a damaged record.
         fs::write(folder.path().join("new"), "six").expect("written");
         fs::rename(folder.path().join("new"), &path).expect("renamed");
         let_age();
-        assert_eq!((found("sha256").expect("a file"), read.get()), ("six".into(), 5));
+        finds("sha256", "six", 1);
         let record = fs::read_dir(cache.join(FOLDER)).expect("a folder").next();
         fs::write(record.expect("one record").expect("an entry").path(), "{").expect("written");
-        assert_eq!((found("sha256").expect("a file"), read.get()), ("six".into(), 6));
+        finds("sha256", "six", 1);
+
+        // A record goes with its file, or with all.
+        forget(&cache, false).expect("no fault");
+        finds("sha256", "six", 0);
+        forget(&cache, true).expect("removed");
+        assert!(!cache.join(FOLDER).exists());
+        finds("sha256", "six", 1);
+        fs::write(&path, "seven").expect("written");
+        forget(&cache, false).expect("removed");
+        assert!(!cache.join(FOLDER).exists());
 
         fs::remove_dir_all(&cache).expect("removed");
         fs::write(&cache, "no folder").expect("written");
-        assert_eq!((found("sha256").expect("no fault"), read.get()), ("six".into(), 7));
+        finds("sha256", "seven", 1);
         fs::remove_file(&path).expect("removed");
         assert!(found("sha256").is_err());
     }

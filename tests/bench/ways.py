@@ -7,7 +7,7 @@ and states that are distilled from a prompt and from that LoRA.
 Three sets: answers in one style, invented facts, answers in one format. One question in seven is held out with all its answers.
 `loss` is the cross-entropy of the held-out answers, in nats per token; `right` the share of held-out questions that the model answers in
 the style, with the right city, or in the format with the right topic. Each way trains at four rates, and the run with the lowest held-out loss
-counts. The prompt is eight documents of the set, and the state distilled from it sees no other answer. The figures are in docs/benchmarks.md. Takes half
+counts. The prompt is eight documents of the set, and the state distilled from it sees no other answer. The figures are in docs/methods.md. Takes half
 an hour on two cores. A run whose result is in FOLDER is not repeated.
 """
 

@@ -468,7 +468,11 @@ fn the_cache_is_listed_and_cleaned() {
     cache(&["clean", "--all"]).succeeds("freed    0 B", "");
 
     case.statetune(&["run", STATE]).is_done();
-    let used = case.list("runs/.cache").pop().expect("prepared data");
+    let folders = || {
+        let all = case.list("runs/.cache").into_iter();
+        all.filter(|name| name != "digests").collect::<Vec<_>>()
+    };
+    let used = folders().pop().expect("prepared data");
     case.statetune(&["data", "prepare", STATE, "--set", "data.repeat=2"]).is_done();
     fs::create_dir(case.path("runs/.cache/.data-0123-abcdef")).expect("what was left over");
     let listed = cache(&["ls"]).is_done().stdout.clone();
@@ -476,9 +480,9 @@ fn the_cache_is_listed_and_cleaned() {
     assert!(listed.contains("not complete") && listed.contains("just now"), "{listed}");
 
     cache(&["clean", "--older-than", "1d"]).is_done();
-    assert_eq!(case.list("runs/.cache").len(), 2, "only what was left over is gone");
+    assert_eq!(folders().len(), 2, "only what was left over is gone");
     cache(&["clean", "--unused"]).is_done();
-    assert_eq!(case.list("runs/.cache"), std::slice::from_ref(&used));
+    assert_eq!(folders(), std::slice::from_ref(&used));
 
     // What a live process builds or uses stays.
     let folder = File::open(case.path("runs/.cache").join(&used)).expect("prepared data");

@@ -104,7 +104,7 @@ fn the_run_directory() {
     // The documents, the weights and the vocabulary by their path from the run and their content.
     let lock: toml::Table = case.read(run.join("lock.toml")).parse().expect("TOML");
     let prepared = format!("data-{}", lock["prepared"].as_str().expect("a key"));
-    assert_eq!(case.list("runs/.cache"), [prepared]);
+    assert!(case.list("runs/.cache").contains(&prepared));
     let data = &lock["data"][0];
     for (locked, file) in
         [(data, "data.jsonl"), (&lock["weights"], "base.pth"), (&lock["tokenizer"], "vocab.txt")]
