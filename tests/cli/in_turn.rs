@@ -22,7 +22,7 @@ fn chunks_in_turn_have_the_bits_of_one_device() {
     same_bits_with("type = \"lora\"\nrank = 4\ndropout = 0.1", &pack, &[3]);
 }
 
-/// A device is killed; the run goes on with other numbers of devices.
+/// A device is killed; the run continues with other numbers of devices.
 #[test]
 fn a_killed_device_ends_a_run_of_chunks_and_costs_nothing() {
     let case = constant();

@@ -114,7 +114,7 @@ pub enum Sharing {
     Ddp,
     /// A slice of the moments.
     Zero1,
-    /// A slice of both; all gradients of a pass exist while that pass is computed and exchanged.
+    /// A slice of both; those gradients of a pass that are not sent yet exist too, all of them with `chunk_ctx`.
     Zero2,
     /// All of both. The devices take the chunks of each pass in turn.
     Context,
