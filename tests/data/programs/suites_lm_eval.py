@@ -22,7 +22,8 @@ from datasets import Dataset
 from lm_eval.api.model import LM
 
 QUESTION = {"doc_to_text": "Question: {{question}}\nAnswer:", "doc_to_target": "{{answer}}", "doc_to_choice": "{{choices}}"}
-CLOZE = {"doc_to_text": "{{text}}", "doc_to_target": "{{target}}"}
+# A likelihood task joins text and target as they are.
+CLOZE = {"doc_to_text": "{{text}}", "doc_to_target": " {{target}}"}
 
 
 def tokenizer(file):
