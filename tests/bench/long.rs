@@ -15,7 +15,8 @@ use std::path::Path;
 use std::process::Command;
 
 use statetune_core::data::Batch;
-use statetune_core::forecast::Workload;
+use statetune_core::forecast::{Streaming, Workload};
+use statetune_core::plan::Sharing;
 use statetune_engine::kernels::{Op, device_name, keep_memory};
 use statetune_engine::model::{Model, Shape, Version, Weights, dtype_of};
 use statetune_engine::optim::AdamOptions;
@@ -140,7 +141,9 @@ fn run(case: &Case) {
         tokens: case.tokens.unsigned_abs(),
         on_gpu: false,
         teacher: None,
-        stream: statetune_core::forecast::Streaming::No,
+        devices: 1,
+        sharing: Sharing::Ddp,
+        stream: Streaming::No,
     };
     let room = workload.boundary_room();
     let options = StepOptions {

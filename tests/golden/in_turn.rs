@@ -17,14 +17,16 @@ use tch::{Kind, Tensor};
 use super::chunk_ctx::{ALL_KEPT, batches, in_chunks, shape};
 use super::numerics::{both_parts, trainer_on, weights_of};
 
+/// What one device gave to another, in order, by both.
+type OnTheirWay = HashMap<(usize, usize), VecDeque<Tensor>>;
+
 /// Devices that are threads of this process.
 #[derive(Clone, Debug)]
 struct Threads {
     rank: usize,
     board: Arc<Mutex<Vec<Option<Tensor>>>>,
     barrier: Arc<Barrier>,
-    /// What is on its way from one device to another.
-    given: Arc<Mutex<HashMap<(usize, usize), VecDeque<Tensor>>>>,
+    given: Arc<Mutex<OnTheirWay>>,
     come: Arc<Condvar>,
 }
 
