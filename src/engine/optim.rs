@@ -313,7 +313,7 @@ impl Adam {
         self.parameters.iter().map(|parameter| parameter.tensor.grad()).collect()
     }
 
-    /// On a GPU copies of the parameters in `kind` for one pass, see [`Pieces::copies`].
+    /// On a GPU copies of the parameters in `kind` for one pass, see [`flat::copies`](crate::kernels::flat::copies).
     ///
     /// # Errors
     /// [`KernelError::Native`] has libtorch's text.

@@ -45,7 +45,7 @@ impl<'a> PassSum<'a> {
     /// Writes the sum into `out` (n).
     ///
     /// # Errors
-    /// As for [`PassSum::add`].
+    /// A device that is gone or failed.
     pub fn finish(self, out: &Tensor) -> Result<(), DevicesError> {
         let row = |Bucket { width, at, .. }| self.slice.narrow(0, at, width);
         gather_rows(self.devices, self.slices, out, row)
