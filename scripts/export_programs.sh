@@ -7,8 +7,6 @@ cd "$(dirname "$0")/.."
 
 venv=target/export-programs
 [ ! -e "$venv/ready" ] || exit 0
-python3 -m venv "$venv"
-install() { PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 "$venv/bin/python3" -m pip install --disable-pip-version-check "$@"; }
-install torch==2.11.0 numpy safetensors transformers peft rwkv7-hf==0.9.0 gguf==0.19.0
-CMAKE_ARGS="-DLLAVA_BUILD=OFF ${CMAKE_ARGS:-}" install llama-cpp-python==0.3.36
+scripts/venv.sh "$venv" torch==2.11.0 numpy safetensors transformers peft rwkv7-hf==0.9.0 gguf==0.19.0
+CMAKE_ARGS="-DLLAVA_BUILD=OFF ${CMAKE_ARGS:-}" scripts/venv.sh "$venv" llama-cpp-python==0.3.36
 touch "$venv/ready"

@@ -80,8 +80,7 @@ for what in ${@:-install archive wheel}; do
             prove /home "make dist"
             ;;
         wheel)
-            python3 -m venv "$work/venv"
-            PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 "$work/venv/bin/python3" -m pip install --disable-pip-version-check target/dist/statetune-*.whl
+            scripts/venv.sh "$work/venv" target/dist/statetune-*.whl
             root='' program=$work/venv/bin/statetune
             prepare="cd /; mount -t tmpfs none '$packages'; mount -t tmpfs none '$clone'"
             prove "$work/home" "make wheel"

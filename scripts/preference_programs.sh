@@ -7,10 +7,8 @@ cd "$(dirname "$0")/.."
 venv=target/preference-programs
 [ ! -e "$venv/ready" ] || exit 0
 scripts/export_programs.sh
-python3 -m venv "$venv"
-install() { PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 "$venv/bin/python3" -m pip install --disable-pip-version-check "$@"; }
-install transformers==4.52.4 datasets psutil rich
-install --no-deps accelerate==1.7.0 trl==0.18.2
+scripts/venv.sh "$venv" transformers==4.52.4 datasets psutil rich
+scripts/venv.sh "$venv" --no-deps accelerate==1.7.0 trl==0.18.2
 # Packages of this environment come first.
 site=$("$venv/bin/python3" -c "import sysconfig; print(sysconfig.get_path('purelib'))")
 torch=$(target/export-programs/bin/python3 -c "import sysconfig; print(sysconfig.get_path('purelib'))")

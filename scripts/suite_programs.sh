@@ -6,6 +6,5 @@ cd "$(dirname "$0")/.."
 
 venv=target/suite-programs
 [ ! -e "$venv/ready" ] || exit 0
-python3 -m venv "$venv"
-"$venv/bin/python3" -m pip install --disable-pip-version-check lm_eval==0.4.13
+scripts/venv.sh "$venv" lm_eval==0.4.13
 touch "$venv/ready"
