@@ -61,8 +61,6 @@ pub struct Adam {
     parameters: Vec<Parameter>,
     /// The index of each parameter's first number in the piece.
     places: Vec<i64>,
-    /// Those of all parameters on this device; views of `m` and `v`. Empty where they are sliced.
-    moments: Vec<Moments>,
     values: Tensor,
     /// Of all parameters; absent between passes where they are sliced.
     gradients: RefCell<Option<Tensor>>,
@@ -141,17 +139,11 @@ impl Adam {
         let share = share.map(|share| (share, Slices::new(n, share.count)));
         let held = share.map_or(n, |(_, slices)| slices.slice_len());
         let (m, v) = (zeros(held), zeros(held));
-        let of = |p, &place| Moments { m: view(&m, p, place), v: view(&v, p, place) };
-        let moments = match share {
-            None => parameters.iter().zip(&places).map(|(p, place)| of(p, place)).collect(),
-            Some(_) => Vec::new(),
-        };
         let (gradients, summary) = (RefCell::default(), Cell::new(None));
         let adam = Adam {
             options,
             parameters,
             places,
-            moments,
             values,
             gradients,
             m,
@@ -172,9 +164,14 @@ impl Adam {
         &self.parameters
     }
 
-    /// The running means, in the order of the parameters; none where they are sliced.
-    pub fn moments(&self) -> &[Moments] {
-        &self.moments
+    /// The running means of the parameter `i`: views, in its shape.
+    ///
+    /// # Panics
+    /// Where they are sliced.
+    pub fn moments(&self, i: usize) -> Moments {
+        assert!(self.share.is_none(), "this device has all moments");
+        let of = |all| view(all, &self.parameters[i], self.places[i]);
+        Moments { m: of(&self.m), v: of(&self.v) }
     }
 
     /// How the numbers are divided among the devices; absent where this device has all.

@@ -32,7 +32,7 @@ pub struct Lock {
     /// Devices that trained together; absent for one. Numbers do not depend on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub devices: Option<u32>,
-    /// What each of them kept, as `hardware.strategy` names it; absent for one. Numbers do not depend on it.
+    /// How they shared a step, as `hardware.strategy` names it; absent for one. Numbers do not depend on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strategy: Option<String>,
     /// Cores of the machine, by which matrix products are cut; absent in older runs.

@@ -81,22 +81,21 @@ fn take(devices: &dyn Devices) -> Result<Order, RunError> {
     Ok(serde_json::from_str(&text).map_err(unknown)?)
 }
 
-/// The next order of device 0 that is not about moments in slices.
-fn take_order(devices: &dyn Devices, adam: &mut Adam) -> Result<Order, RunError> {
+/// The next order of device 0 that does not ask for moments in slices.
+fn order_after_saving(devices: &dyn Devices, adam: &Adam) -> Result<Order, RunError> {
     loop {
         match take(devices)? {
             Order::GiveMoments => give_moments(devices, adam)?,
-            Order::TakeMoments => take_moments(devices, adam)?,
             order => return Ok(order),
         }
     }
 }
 
-/// The next order after a step. Moments are not dealt out there.
-fn order_after_step(devices: &dyn Devices, done: &StepDone<'_>) -> Result<Order, RunError> {
+/// The next order of device 0 that is not about moments in slices.
+fn take_order(devices: &dyn Devices, adam: &mut Adam) -> Result<Order, RunError> {
     loop {
-        match take(devices)? {
-            Order::GiveMoments => give_moments(devices, &done.trainer.adam)?,
+        match order_after_saving(devices, adam)? {
+            Order::TakeMoments => take_moments(devices, adam)?,
             order => return Ok(order),
         }
     }
@@ -156,8 +155,11 @@ pub(super) fn begin_steps(
     };
     give(*devices, &order)?;
     let values = adam.parameters().iter().map(|parameter| &parameter.tensor);
-    let moments = adam.moments().iter().flat_map(|Moments { m, v }| [m, v]);
-    for tensor in values.chain(moments) {
+    let moments = match adam.slices() {
+        None => (0..adam.parameters().len()).map(|i| adam.moments(i)).collect(),
+        Some(_) => Vec::new(),
+    };
+    for tensor in values.chain(moments.iter().flat_map(|Moments { m, v }| [m, v])) {
         devices.broadcast(&tensor.detach().to_device(Device::Cpu).contiguous())?;
     }
     if let Some(References(numbers)) = preferences.and_then(Objective::references) {
@@ -317,11 +319,12 @@ pub fn follow(plan: &Plan, devices: &dyn Devices, begun: &dyn Fn()) -> Result<Ex
                 if let Some(preferences) = &preferences {
                     receive_references(devices, preferences, data.records)?;
                 }
-                let after_step = |done: &StepDone<'_>| match order_after_step(devices, done)? {
-                    Order::Next { epoch_count } => Ok(Continue(epoch_count)),
-                    Order::Break => Ok(Break(())),
-                    other => Err(unexpected(&other)),
-                };
+                let after_step =
+                    |done: &StepDone<'_>| match order_after_saving(devices, &done.trainer.adam)? {
+                        Order::Next { epoch_count } => Ok(Continue(epoch_count)),
+                        Order::Break => Ok(Break(())),
+                        other => Err(unexpected(&other)),
+                    };
                 let options = options.lasting(epoch_count);
                 let done =
                     fit(&mut trainer, &mut data.train, &options, position, &skipped, after_step);

@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use super::cut::Cut;
+use super::cut::{Cut, is_longer};
 use super::part::{Observer, Part, Unobserved};
 use super::{Lesson, Pass};
 use crate::kernels::KernelError;
@@ -33,8 +33,7 @@ impl Pass<'_> {
 
     /// Whether the micro-batch is computed in chunks.
     pub(super) fn is_cut(&self) -> bool {
-        let tokens = self.batch.inputs.size()[1];
-        self.options.chunks.is_some_and(|chunks| tokens > chunks.tokens)
+        self.options.chunks.is_some_and(|chunks| is_longer(self.batch, chunks.tokens))
     }
 
     /// The whole micro-batch at once.

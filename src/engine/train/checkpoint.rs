@@ -40,8 +40,8 @@ pub fn save(
     let adam = &trainer.adam;
     if adam.slices().is_none() {
         let moment = |i: usize, which: usize| {
-            let Moments { m, v } = &adam.moments()[i];
-            [m, v][which].shallow_clone()
+            let Moments { m, v } = adam.moments(i);
+            if which == 0 { m } else { v }
         };
         let write = |folder: &Path| write_tensors(folder, adam, &moment);
         return save_checkpoint(run, name, record, write).map_err(SaveError::Checkpoint);

@@ -70,11 +70,15 @@ fn spans(tokens: i64, restarts: Option<&[bool]>, chunk: i64, apart: bool) -> Vec
     spans
 }
 
+/// Whether the rows of a micro-batch are longer than `chunk` tokens.
+pub(super) fn is_longer(batch: &BatchTensors, chunk: i64) -> bool {
+    batch.inputs.size()[1] > chunk
+}
+
 impl Cut {
     /// Cuts a micro-batch whose rows are longer than `chunk` tokens; `None` for others, and without `chunk`.
     pub(super) fn longer_than(chunk: Option<i64>, batch: &BatchTensors) -> Option<Cut> {
-        let tokens = batch.inputs.size()[1];
-        Some(Cut::new(chunk.filter(|&chunk| tokens > chunk)?, batch, false))
+        Some(Cut::new(chunk.filter(|&chunk| is_longer(batch, chunk))?, batch, false))
     }
 
     /// Cuts a micro-batch into chunks of at most `chunk` tokens, if any, of which none holds a restart.

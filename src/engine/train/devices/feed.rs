@@ -9,10 +9,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::NonNull;
 
 use statetune_core::diagnostic::Text;
-use tch::{Device, Kind, Tensor};
+use tch::Tensor;
 
 use super::native::watch_gradient;
-use super::passes::{Round, rows_of};
+use super::passes::{Round, rows_of, zero_rows};
 use super::{DevicesError, PassSum};
 use crate::kernels::KernelError;
 use crate::optim::{Adam, Bucket};
@@ -151,9 +151,7 @@ impl<'s, 'a> Feed<'s, 'a> {
             if let Some(gradient) = &gradient {
                 let _guard = tch::no_grad_guard();
                 let bucket = self.buckets[k];
-                let count = self.count as i64;
-                let zeros = || Tensor::zeros([count * bucket.width], (Kind::Float, Device::Cpu));
-                let rows = self.rows[k].get_or_insert_with(zeros);
+                let rows = self.rows[k].get_or_insert_with(|| zero_rows(bucket, self.count));
                 let mut place = rows.narrow(0, start - bucket.first, end - start);
                 // Added to zeros, as a backward pass adds to zeros elsewhere: a negative zero becomes a positive one.
                 let _ = place.g_add_(&gradient.narrow(0, start - first, end - start));
@@ -171,13 +169,9 @@ impl<'s, 'a> Feed<'s, 'a> {
             if self.missing[k] > 0 {
                 return;
             }
-            let zeros = || {
-                let size = [self.count as i64 * bucket.width];
-                Tensor::zeros(size, (Kind::Float, Device::Cpu))
-            };
             let rows = match self.adam.all_gradients_if_held() {
                 Some(all) => rows_of(&all, bucket, self.count),
-                None => self.rows[k].take().unwrap_or_else(zeros),
+                None => self.rows[k].take().unwrap_or_else(|| zero_rows(bucket, self.count)),
             };
             self.failure = self.round.begin(&rows).err();
         }

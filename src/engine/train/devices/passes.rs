@@ -121,10 +121,15 @@ impl Round<'_, '_> {
     }
 }
 
+/// Zeros (count width) for the rows of a bucket.
+pub fn zero_rows(bucket: Bucket, count: usize) -> Tensor {
+    Tensor::zeros([count as i64 * bucket.width], (Kind::Float, Device::Cpu))
+}
+
 /// Numbers of `piece` (n) in the rows of a bucket, with zeros after them.
 pub fn rows_of(piece: &Tensor, bucket: Bucket, count: usize) -> Tensor {
     let _guard = tch::no_grad_guard();
-    let rows = Tensor::zeros([count as i64 * bucket.width], (Kind::Float, Device::Cpu));
+    let rows = zero_rows(bucket, count);
     rows.narrow(0, 0, bucket.len).copy_(&piece.narrow(0, bucket.first, bucket.len));
     rows
 }
