@@ -97,12 +97,7 @@ impl<'a> Outlook<'a> {
         match self.plan.train.stream {
             Stream::On => true,
             Stream::Off => false,
-            Stream::Auto => {
-                let can = |one: &Workload<'_>| one.stream == Streaming::Possible;
-                let Some(workload) = self.unstreamed().filter(can) else { return false };
-                let weights = workload.weight_bytes().saturating_mul(self.processes());
-                self.available(available).is_some_and(|available| weights > available)
-            }
+            Stream::Auto => self.workload(available).is_some_and(|one| one.stream == Streaming::On),
         }
     }
 
@@ -114,9 +109,16 @@ impl<'a> Outlook<'a> {
     /// implementations of the recurrence with unknown memory needs.
     pub fn workload(&self, available: Option<u64>) -> Option<Workload<'_>> {
         let workload = self.unstreamed()?;
-        Some(match self.streams(available) {
-            true => Workload { stream: Streaming::On, ..workload },
-            false => workload,
+        let is_open = self.plan.train.stream == Stream::Auto;
+        let is_larger = || {
+            let weights = workload.weight_bytes().saturating_mul(self.processes());
+            self.available(available).is_some_and(|available| weights > available)
+        };
+        Some(match workload.stream {
+            Streaming::Possible if is_open && is_larger() => {
+                Workload { stream: Streaming::On, ..workload }
+            }
+            _ => workload,
         })
     }
 
@@ -150,7 +152,9 @@ impl<'a> Outlook<'a> {
             parameters: shape.parameters(),
         };
         let stream = workload.as_ref().and_then(|workload| self.stream(workload, available));
-        let settings = settings(plan, self.streams(available));
+        let streams =
+            workload.map_or(plan.train.stream == Stream::On, |one| one.stream == Streaming::On);
+        let settings = settings(plan, streams);
         let of_documents = self.warnings();
         let warnings = plan
             .warnings
