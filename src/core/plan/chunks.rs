@@ -26,7 +26,7 @@ pub(super) fn check(faults: &mut Faults<'_>) {
 #[cfg(test)]
 mod tests {
     use crate::config::{Overrides, parse};
-    use crate::plan::Faults;
+    use crate::plan::tests::faults_of;
 
     fn found(ctx_len: u32, chunk_ctx: u32) -> Vec<String> {
         let text = format!(
@@ -35,9 +35,7 @@ mod tests {
              chunk_ctx = {chunk_ctx}\n"
         );
         let loaded = parse("long.toml".as_ref(), text, &Overrides::default()).expect("valid");
-        let mut faults = Faults { loaded: &loaded, found: Vec::new() };
-        super::check(&mut faults);
-        faults.found.iter().map(|one| one.render(false)).collect()
+        faults_of(&loaded, super::check)
     }
 
     #[test]

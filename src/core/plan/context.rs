@@ -47,7 +47,7 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use crate::config::{Overrides, parse};
-    use crate::plan::Faults;
+    use crate::plan::tests::faults_of;
 
     fn found(train: &str, objective: &str) -> Vec<String> {
         let text = format!(
@@ -56,9 +56,7 @@ mod tests {
              [train]\n{train}\n[hardware]\nstrategy = \"context\"\ndevices = 3\n"
         );
         let loaded = parse("long.toml".as_ref(), text, &Overrides::default()).expect("valid");
-        let mut faults = Faults { loaded: &loaded, found: Vec::new() };
-        super::check(&mut faults);
-        faults.found.iter().map(|one| one.render(false)).collect()
+        faults_of(&loaded, super::check)
     }
 
     #[test]

@@ -408,6 +408,13 @@ impl<'a> Faults<'a> {
 pub(super) mod tests {
     use super::*;
 
+    /// What a check finds in an experiment, as it is shown.
+    pub(super) fn faults_of(loaded: &Loaded, check: impl FnOnce(&mut Faults<'_>)) -> Vec<String> {
+        let mut faults = Faults { loaded, found: Vec::new() };
+        check(&mut faults);
+        faults.found.iter().map(|one| one.render(false)).collect()
+    }
+
     pub(crate) fn no_gpu() -> Result<(), NoGpu> {
         Err(NoGpu { reason: crate::diagnostic::Text::verbatim("no driver"), has_driver: false })
     }

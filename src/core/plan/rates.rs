@@ -104,7 +104,7 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use crate::config::{Loaded, Overrides, parse};
-    use crate::plan::Faults;
+    use crate::plan::tests::faults_of;
 
     /// Five mini-epochs of a method.
     fn loaded(method: &str, rate: &str, steps: &str) -> Loaded {
@@ -118,9 +118,7 @@ mod tests {
     /// The warnings about a rate of a method.
     fn warnings(method: &str, rate: &str, steps: &str) -> Vec<String> {
         let loaded = loaded(method, rate, steps);
-        let mut faults = Faults { loaded: &loaded, found: Vec::new() };
-        super::check(&mut faults);
-        faults.found.iter().map(|one| one.render(false)).collect()
+        faults_of(&loaded, super::check)
     }
 
     #[test]
@@ -157,9 +155,7 @@ warning[ST2303]: the run has 5 steps, fewer than the 10 steps of warmup
    = help: set `warmup_steps = 0` in `[schedule]`, or train for more steps";
         let of = |steps: &str| {
             let loaded = loaded("state", "1.0\nwarmup_steps = 10", steps);
-            let mut faults = Faults { loaded: &loaded, found: Vec::new() };
-            super::check_warmup(&mut faults);
-            faults.found.iter().map(|one| one.render(false)).collect::<Vec<_>>()
+            faults_of(&loaded, super::check_warmup)
         };
         assert_eq!(of("1"), [expected]);
         assert_eq!(of("2"), [""; 0], "as many steps as the warmup has");
