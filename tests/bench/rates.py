@@ -44,8 +44,7 @@ def write(folder, name):
     make, epochs = SETS[name]
     documents = make()
     random.Random(1).shuffle(documents)
-    lines = [json.dumps({"text": f"User: {ask}\n\nAssistant: {say}"}, ensure_ascii=False) for ask, say in documents]
-    (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    sets.write(folder / f"{name}.jsonl", documents)
     file = folder / f"{name}.toml"
     file.write_text(EXPERIMENT.format(name=name, root=ROOT, epochs=epochs))
     return file

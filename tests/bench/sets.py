@@ -1,6 +1,17 @@
 """Small sets of documents that benchmarks train on, written for the project: pairs of a question and its answer."""
 
+import json
 import random
+
+
+def write(file, documents):
+    """Writes documents, one conversation a line."""
+    lines = [json.dumps({"text": conversation(*one)}, ensure_ascii=False) for one in documents]
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def conversation(ask, say):
+    return f"User: {ask}\n\nAssistant: {say}"
 
 
 def words(text):

@@ -67,10 +67,6 @@ def statetune(*arguments):
     return done.stdout
 
 
-def conversation(ask, say):
-    return f"User: {ask}\n\nAssistant: {say}"
-
-
 def write(folder, name):
     """Writes the documents of a set, those held out, and the suite of the questions held out. Returns the prompt."""
     documents, _, right = SETS[name]
@@ -81,14 +77,12 @@ def write(folder, name):
     learned = [one for one in documents if one[0] not in held]
     held = [one for one in documents if one[0] in held]
 
-    def jsonl(file, rows):
-        (folder / file).write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-
-    jsonl(f"{name}.jsonl", [{"text": conversation(*one)} for one in learned])
-    jsonl(f"{name}-held.jsonl", [{"text": conversation(*one)} for one in held])
+    sets.write(folder / f"{name}.jsonl", learned)
+    sets.write(folder / f"{name}-held.jsonl", held)
     items = [{"question": ask, "regex": right(say)} for ask, say in dict(held).items()]
-    jsonl("suite.jsonl", [{"kind": "generate", "max_tokens": 48}, *items])
-    return "".join(conversation(*one) + "\n\n" for one in learned[:PROMPT_DOCUMENTS])
+    suite = [{"kind": "generate", "max_tokens": 48}, *items]
+    (folder / "suite.jsonl").write_text("".join(json.dumps(one) + "\n" for one in suite), encoding="utf-8")
+    return "".join(sets.conversation(*one) + "\n\n" for one in learned[:PROMPT_DOCUMENTS])
 
 
 def tuned(folder, name, prompt, teacher, way, rate):

@@ -59,36 +59,28 @@ fn llama_computes_what_we_do() {
     let python = programs();
     const LLAMA: &str = "programs/score_llama.py";
     for version in [Version::V6, Version::V7] {
-        let case = case_of(version);
-        let ours = logprobs(&case, &["--model", "base.pth"]);
-        for (dtype, tolerance) in DTYPES {
-            let source = ["base.pth", "--tokenizer", "vocab.txt", "--to", "gguf", "--dtype", dtype];
-            export(&case, &source, &["--out", "m.gguf"]).is_done();
-            let said = said(&python, &case, LLAMA, &["m.gguf"]);
-            is_close(&format!("{version} dense {dtype}"), &ours, &said, tolerance);
-            has_our_ids(&case, &said);
-        }
-        let case = run(version, LORA);
-        let ours = logprobs(&case, &["latest"]);
-        for (dtype, tolerance) in DTYPES {
-            export(&case, &["latest", "--to", "gguf", "--dtype", dtype], &["--out", "m.gguf"])
-                .is_done();
-            let merged = said(&python, &case, LLAMA, &["m.gguf"]);
-            is_close(&format!("{version} merged LoRA {dtype}"), &ours, &merged, tolerance);
-        }
+        // `model` in every format, against our log-probabilities of `scored`; `files` beside the model.
+        let compare = |case: &Case, what: &str, model: &[&str], scored: &[&str], files: &[&str]| {
+            let ours = logprobs(case, scored);
+            for (dtype, tolerance) in DTYPES {
+                let source = [model, &["--to", "gguf", "--dtype", dtype]].concat();
+                export(case, &source, &["--out", "m.gguf"]).is_done();
+                let said = said(&python, case, LLAMA, &[&["m.gguf"], files].concat());
+                is_close(&format!("{version} {what} {dtype}"), &ours, &said, tolerance);
+                has_our_ids(case, &said);
+            }
+            ours
+        };
+        let base = ["base.pth", "--tokenizer", "vocab.txt"];
+        compare(&case_of(version), "dense", &base, &["--model", "base.pth"], &[]);
+        compare(&run(version, LORA), "merged LoRA", &["latest"], &["latest"], &[]);
 
         let with_state = format!("{LORA}\nstate = true");
         for (what, peft) in
             [("prompt cache", "type = \"state\""), ("merged LoRA and state", &with_state)]
         {
             let case = run(version, peft);
-            let tuned = logprobs(&case, &["latest"]);
-            for (dtype, tolerance) in DTYPES {
-                export(&case, &["latest", "--to", "gguf", "--dtype", dtype], &["--out", "m.gguf"])
-                    .is_done();
-                let started = said(&python, &case, LLAMA, &["m.gguf", "m.session"]);
-                is_close(&format!("{version} {what} {dtype}"), &tuned, &started, tolerance);
-            }
+            let tuned = compare(&case, what, &["latest"], &["latest"], &["m.session"]);
             let plain = said(&python, &case, LLAMA, &["m.gguf"]);
             assert!(distance(&tuned, &numbers(&plain)) > 1e-3, "the state has no effect");
         }
