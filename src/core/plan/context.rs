@@ -15,7 +15,8 @@ pub(super) fn check(faults: &mut Faults<'_>) {
         return;
     }
     if train.chunk_ctx == 0 {
-        let devices = hardware.devices.saturating_mul(hardware.num_nodes).max(1);
+        // One device may get others later; a chunk of the whole sample would cut nothing.
+        let devices = hardware.devices.saturating_mul(hardware.num_nodes).max(2);
         let step = SAVED_EVERY as u32;
         let chunk_ctx = train.ctx_len.div_ceil(devices).next_multiple_of(step);
         let fault = Diagnostic::error(msg!(CONTEXT_NEEDS_CHUNKS))
@@ -49,11 +50,11 @@ mod tests {
     use crate::config::{Overrides, parse};
     use crate::plan::tests::faults_of;
 
-    fn found(train: &str, objective: &str) -> Vec<String> {
+    fn found(train: &str, objective: &str, devices: u32) -> Vec<String> {
         let text = format!(
             "name = \"long\"\ndata = {{ data_file = \"x.jsonl\" }}\npeft = {{ type = \"state\" }}\n\
              schedule = {{ lr_init = 1.0, lr_final = 0.01 }}\nobjective = {{ type = \"{objective}\" }}\n\
-             [train]\n{train}\n[hardware]\nstrategy = \"context\"\ndevices = 3\n"
+             [train]\n{train}\n[hardware]\nstrategy = \"context\"\ndevices = {devices}\n"
         );
         let loaded = parse("long.toml".as_ref(), text, &Overrides::default()).expect("valid");
         faults_of(&loaded, super::check)
@@ -61,7 +62,7 @@ mod tests {
 
     #[test]
     fn chunks_of_plain_losses_are_shared() {
-        assert!(found("ctx_len = 4096\nchunk_ctx = 1024", "sft").is_empty());
+        assert!(found("ctx_len = 4096\nchunk_ctx = 1024", "sft", 3).is_empty());
         let expected = "\
 error[ST2119]: `strategy = \"context\"` requires `train.chunk_ctx`
  --> long.toml:9:12
@@ -71,8 +72,10 @@ error[ST2119]: `strategy = \"context\"` requires `train.chunk_ctx`
   |
   = note: the devices compute the chunks of a sample in turn
   = help: set `chunk_ctx = 1376`";
-        assert_eq!(found("ctx_len = 4096", "sft"), [expected]);
-        let refused = found("ctx_len = 4096\nchunk_ctx = 1024", "dpo");
+        assert_eq!(found("ctx_len = 4096", "sft", 3), [expected]);
+        let alone = &found("ctx_len = 4096", "sft", 1)[0];
+        assert!(alone.ends_with("set `chunk_ctx = 2048`"), "{alone}");
+        let refused = found("ctx_len = 4096\nchunk_ctx = 1024", "dpo", 3);
         assert!(
             refused[0].contains("does not work with `objective.type = \"dpo\"`"),
             "{refused:?}"
