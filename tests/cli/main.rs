@@ -43,6 +43,7 @@ mod import_variants;
 mod in_turn;
 mod install;
 mod kills;
+mod launchers;
 mod layers;
 mod long_contexts;
 mod merge;
