@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf, absolute};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{sha256_hex, sha256_of_file};
+use crate::records::{absolute, recorded_path};
 use crate::tensorfile::write_atomically;
 
 /// The folder of the records in the cache.
@@ -38,6 +39,7 @@ struct Stamp {
 
 #[derive(Debug, Deserialize, Serialize)]
 struct Record {
+    /// From the cache where the file is in the cache, else as the runs beside the cache record a path.
     path: PathBuf,
     stamp: Stamp,
     /// By kind.
@@ -84,21 +86,21 @@ pub fn known_digest<E>(
     compute: impl FnOnce() -> Result<String, E>,
 ) -> Result<String, E> {
     let stamp_of = |path: &Path| fs::metadata(path).map(|found| Stamp::of(&found));
-    let (Ok(path), Ok(stamp)) = (absolute(path), stamp_of(path)) else { return compute() };
-    let key = sha256_hex(path.as_os_str().as_encoded_bytes());
+    let Ok(stamp) = stamp_of(path) else { return compute() };
+    let recorded = recorded(path, cache);
+    let key = sha256_hex(recorded.as_os_str().as_encoded_bytes());
     let file = cache.join(FOLDER).join(format!("{key:.16}.json"));
     let is_old = stamp.is_old();
-    let of_file = |record: &Record| record.path == path && record.stamp == stamp;
+    let of_file = |record: &Record| record.path == recorded && record.stamp == stamp;
     let known = fs::read(&file).ok().and_then(|text| serde_json::from_slice::<Record>(&text).ok());
     let mut record = known.filter(of_file).unwrap_or_else(|| {
-        let path = path.clone();
-        Record { path, stamp, digests: BTreeMap::new() }
+        Record { path: recorded.clone(), stamp, digests: BTreeMap::new() }
     });
     if let Some(digest) = record.digests.get(kind) {
         return Ok(digest.clone());
     }
     let digest = compute()?;
-    if is_old && stamp_of(&path).is_ok_and(|now| now == stamp) {
+    if is_old && stamp_of(path).is_ok_and(|now| now == stamp) {
         record.digests.insert(kind.to_owned(), digest.clone());
         // Written for later runs: without the record they read the file.
         let _ = write(&file, &record);
@@ -131,13 +133,22 @@ pub fn forget(cache: &Path, all: bool) -> io::Result<()> {
             continue; // not one of ours
         };
         let Record { path, stamp, .. } = record;
-        if all || !fs::metadata(path).is_ok_and(|found| Stamp::of(&found) == stamp) {
+        if all || !fs::metadata(cache.join(path)).is_ok_and(|found| Stamp::of(&found) == stamp) {
             fs::remove_file(file)?;
         }
     }
     // A folder with other files stays.
     let _ = fs::remove_dir(folder);
     Ok(())
+}
+
+/// How a record names the file at `path`, so that it holds when the project is moved.
+fn recorded(path: &Path, cache: &Path) -> PathBuf {
+    let path = absolute(path);
+    match path.strip_prefix(absolute(cache)) {
+        Ok(within) => within.to_path_buf(),
+        Err(_) => recorded_path(&path, cache),
+    }
 }
 
 fn write(file: &Path, record: &Record) -> io::Result<()> {

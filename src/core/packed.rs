@@ -19,7 +19,7 @@
 use std::fs::{self, File};
 use std::io::{self, Seek as _, Write as _};
 use std::ops::Range;
-use std::path::{Path, PathBuf, absolute};
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,7 @@ use crate::digest::{hex, sha256_hex};
 use crate::hold::Hold;
 use crate::known_digest::{known_digest, let_age};
 use crate::quant::Format;
+use crate::records::{absolute, path_of_record, recorded_path};
 use crate::tensorfile::{MappedFile, write_atomically};
 
 const MAGIC: &[u8; 16] = b"statetune packed";
@@ -89,6 +90,7 @@ struct Part {
 /// The content of [`SOURCE`].
 #[derive(Debug, Deserialize, Serialize)]
 struct Source {
+    /// As the runs beside the cache record a path.
     weights: PathBuf,
 }
 
@@ -176,8 +178,8 @@ impl Wanted<'_> {
     /// The folder of the packed weights in a cache. The name tells checkpoints of equal names in different folders apart.
     fn folder(&self, cache: &Path) -> PathBuf {
         let stem = self.path.file_stem().unwrap_or_default().to_string_lossy();
-        let whole = absolute(self.path).unwrap_or_else(|_| self.path.to_path_buf());
-        let key = sha256_hex(whole.as_os_str().as_encoded_bytes());
+        let recorded = recorded_path(self.path, cache);
+        let key = sha256_hex(recorded.as_os_str().as_encoded_bytes());
         let double = if self.quant.is_double() { "-double" } else { "" };
         cache.join(format!("{FOLDER}{stem}-{}{double}-{key:.8}", self.quant.name()))
     }
@@ -262,10 +264,10 @@ impl Wanted<'_> {
         cache: &Path,
         pack: impl FnMut(usize) -> io::Result<Vec<Vec<u8>>>,
     ) -> io::Result<PackedFile> {
+        fs::create_dir_all(cache)?; // the name of the folder depends on where the cache is
         let folder = self.folder(cache);
         let path = folder.join(FILE);
         let lock = {
-            fs::create_dir_all(cache)?;
             let _cache = Hold::on(cache);
             fs::create_dir_all(&folder)?;
             (Hold::on(&folder), File::create(folder.join(LOCK))?)
@@ -274,7 +276,7 @@ impl Wanted<'_> {
         if let Ok(found) = self.open(cache) {
             return Ok(found);
         }
-        let source = serde_json::to_vec(&Source { weights: absolute(self.path)? })?;
+        let source = serde_json::to_vec(&Source { weights: recorded_path(self.path, cache) })?;
         write_atomically(&folder.join(SOURCE), |file| file.write_all(&source))?;
         let mut contents = String::new();
         write_atomically(&path, |file| {
@@ -331,7 +333,8 @@ impl PackedFile {
 #[must_use]
 pub fn packed_source(folder: &Path) -> Option<PathBuf> {
     let source: Source = serde_json::from_slice(&fs::read(folder.join(SOURCE)).ok()?).ok()?;
-    folder.join(FILE).exists().then_some(source.weights)
+    let weights = path_of_record(&source.weights, folder.parent()?);
+    folder.join(FILE).exists().then(|| absolute(&weights))
 }
 
 fn place(part: &Part) -> Range<usize> {

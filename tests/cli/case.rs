@@ -131,6 +131,12 @@ impl Case {
         names
     }
 
+    /// The folders of prepared data in the cache, which has records of other things too.
+    pub fn prepared(&self) -> Vec<String> {
+        let names = self.list("runs/.cache").into_iter();
+        names.filter(|name| name.starts_with("data-")).collect()
+    }
+
     /// The run directories, without the folder of prepared data and what is half-made.
     pub fn runs(&self) -> Vec<PathBuf> {
         let names = self.list("runs").into_iter().filter(|name| !name.starts_with('.'));

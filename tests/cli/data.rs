@@ -58,7 +58,7 @@ longest    21 tokens, line 10 of `data.jsonl`"
     let prepare = |case: &Case| {
         let output = case.statetune(&["data", "prepare", STATE]);
         output.is_done();
-        let key = case.list("runs/.cache").pop().expect("prepared data");
+        let key = case.prepared().pop().expect("prepared data");
         output.stdout.trim_end().replace(&key, "data-KEY")
     };
     assert_eq!(prepare(&case), report("prepared"));
@@ -68,7 +68,7 @@ longest    21 tokens, line 10 of `data.jsonl`"
     case.write("data.jsonl", data.replacen("\n", " \n", 1)); // one more byte
     let output = case.statetune(&["data", "prepare", STATE]);
     assert!(output.is_done().stdout.contains(", prepared\n"), "{output:?}");
-    assert_eq!(case.list("runs/.cache").len(), 2);
+    assert_eq!(case.prepared().len(), 2);
     assert!(case.runs().is_empty());
 }
 
@@ -468,11 +468,7 @@ fn the_cache_is_listed_and_cleaned() {
     cache(&["clean", "--all"]).succeeds("freed    0 B", "");
 
     case.statetune(&["run", STATE]).is_done();
-    let folders = || {
-        let all = case.list("runs/.cache").into_iter();
-        all.filter(|name| name != "digests").collect::<Vec<_>>()
-    };
-    let used = folders().pop().expect("prepared data");
+    let used = case.prepared().pop().expect("prepared data");
     case.statetune(&["data", "prepare", STATE, "--set", "data.repeat=2"]).is_done();
     fs::create_dir(case.path("runs/.cache/.data-0123-abcdef")).expect("what was left over");
     let listed = cache(&["ls"]).is_done().stdout.clone();
@@ -480,9 +476,10 @@ fn the_cache_is_listed_and_cleaned() {
     assert!(listed.contains("not complete") && listed.contains("just now"), "{listed}");
 
     cache(&["clean", "--older-than", "1d"]).is_done();
-    assert_eq!(folders().len(), 2, "only what was left over is gone");
+    assert!(!case.path("runs/.cache/.data-0123-abcdef").exists());
+    assert_eq!(case.prepared().len(), 2, "only what was left over is gone");
     cache(&["clean", "--unused"]).is_done();
-    assert_eq!(folders(), std::slice::from_ref(&used));
+    assert_eq!(case.prepared(), std::slice::from_ref(&used));
 
     // What a live process builds or uses stays.
     let folder = File::open(case.path("runs/.cache").join(&used)).expect("prepared data");

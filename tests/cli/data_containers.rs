@@ -19,7 +19,7 @@ const SOURCE: &str = "data_file = \"data.jsonl\"\n";
 fn prepared(case: &Case) -> Vec<(String, Vec<u8>)> {
     let _ = fs::remove_dir_all(case.path("runs"));
     case.statetune(&["data", "prepare", STATE]).is_done_with_warnings();
-    let folders = case.list("runs/.cache");
+    let folders = case.prepared();
     let [folder] = &folders[..] else { panic!("{folders:?}") };
     let folder = format!("runs/.cache/{folder}");
     let files = case.list(&folder).into_iter().filter(|file| {

@@ -79,8 +79,7 @@ impl Runs {
 
 /// The number of a document that the only prepared data trains on, counted from 0.
 fn trained_document(case: &Case) -> usize {
-    let cache = case.list("runs/.cache");
-    let order = Path::new("runs/.cache").join(&cache[0]).join("train.order");
+    let order = Path::new("runs/.cache").join(&case.prepared()[0]).join("train.order");
     let bytes = fs::read(case.path(order)).expect("an order");
     let numbers = bytes.as_chunks::<4>().0;
     u32::from_le_bytes(numbers[9]) as usize

@@ -104,7 +104,7 @@ fn the_run_directory() {
     // The documents, the weights and the vocabulary by their path from the run and their content.
     let lock: toml::Table = case.read(run.join("lock.toml")).parse().expect("TOML");
     let prepared = format!("data-{}", lock["prepared"].as_str().expect("a key"));
-    assert!(case.list("runs/.cache").contains(&prepared));
+    assert!(case.prepared().contains(&prepared));
     let data = &lock["data"][0];
     for (locked, file) in
         [(data, "data.jsonl"), (&lock["weights"], "base.pth"), (&lock["tokenizer"], "vocab.txt")]
@@ -176,12 +176,12 @@ fn the_same_again() {
     let case = Case::new();
     case.statetune(&["run", STATE]).is_done();
     let cache = Path::new("runs/.cache");
-    let prepared = cache.join(&case.list(cache)[0]).join("train.bin");
+    let prepared = cache.join(&case.prepared()[0]).join("train.bin");
     let made = |case: &Case| fs::metadata(case.path(&prepared)).and_then(|file| file.modified());
     let first_made = made(&case).expect("prepared data");
 
     case.statetune(&["run", STATE]).is_done();
-    assert_eq!(case.list(cache).len(), 1);
+    assert_eq!(case.prepared().len(), 1);
     assert_eq!(made(&case).expect("prepared data"), first_made);
     let runs = case.runs();
     let [first, second] = runs.as_slice() else { panic!("{runs:?}") };
