@@ -157,7 +157,7 @@ error[ST7013]: `N` is a validation document; no step trains on it
         "\
 error[ST7014]: `--drop-sample` does not work with `dataload = \"get\"`, because windows cross document borders
   |
-  = help: remove the document from the data, then start a new run from this one: `statetune run --like runs/DATE-tiny-ID --set=train.epoch_count=3 --from runs/DATE-tiny-ID`"
+  = help: remove the document from the data, then start a new run from this one: `statetune run --like runs/DATE-tiny-ID --set train.epoch_count=3 --from runs/DATE-tiny-ID`"
     );
     assert_eq!(refused.code, Some(20));
 }

@@ -79,6 +79,9 @@ const fn chosen_by(
     Rule { by, ..rule(name, parts, why) }
 }
 
+const PRODUCTS: &str = "products";
+const PRECISION: &str = "train.precision";
+
 /// All rules; the rule with the longest matching name applies.
 const RULES: &[Rule] = &[
     // Inputs.
@@ -110,7 +113,7 @@ const RULES: &[Rule] = &[
     chosen_by(&["hardware.accelerator"], "device", &[Loss, Update], "rounds differently"),
     chosen_by(&["train.op"], "op", &[Loss], "sums the recurrence in another order"),
     rule("cores", &[Loss, Update], "cuts matrix products differently"),
-    rule("products", &[Loss, Update], "rounds the sums of 16-bit products differently"),
+    rule(PRODUCTS, &[Loss, Update], "rounds the sums of 16-bit products differently"),
     // Settings that choose the batches.
     rule("data", &[Batch], "changes the samples"),
     rule("data.limit", &[Batch], "limits the documents"),
@@ -138,7 +141,7 @@ const RULES: &[Rule] = &[
     rule("objective", &[Loss], "changes what training minimises"),
     rule("peft.lr_scale", &[Update], "changes the learning rate of some layers"),
     rule("quant", &[Loss], "changes the quantized values of the frozen weights"),
-    rule("train.precision", &[Loss], "changes the rounding"),
+    rule(PRECISION, &[Loss], "changes the rounding"),
     rule("train.grad_cp", &[Loss], "may round differently"),
     rule("train.chunk_ctx", &[Loss], "changes the order of sums"),
     rule("train.head_chunk", &[Loss], "changes the order of sums"),
@@ -212,9 +215,12 @@ fn rule_of(name: &str) -> Option<&'static Rule> {
     RULES.iter().filter(fits).max_by_key(|rule| rule.name.len())
 }
 
-/// Whether a key differs only because its table does: the table's `type` differs, or one run has a value in place of the
-/// table.
+/// Whether a name differs only because another does: of a key the table's `type`, or the table, in whose place one run has a
+/// value; of the products of 16-bit numbers the precision, which decides whether there are any.
 fn is_consequence(name: &str, differing: &[String]) -> bool {
+    if name == PRODUCTS && differing.iter().any(|other| other == PRECISION) {
+        return true;
+    }
     let tables = name.match_indices('.').map(|(end, _)| &name[..end]);
     tables.into_iter().any(|table| {
         differing.iter().any(|other| {
@@ -266,6 +272,13 @@ mod tests {
         assert_eq!(names(&["train.op"], &parted(1, Loss)), Vec::<String>::new());
         assert_eq!(names(&["train.op", "op"], &parted(1, Loss)), ["train.op"]);
         assert_eq!(names(&["op"], &parted(1, Loss)), ["op"]);
+    }
+
+    /// On CPUs without products of 16-bit numbers, another precision is another kind of products.
+    #[test]
+    fn the_precision_stands_for_its_products() {
+        assert_eq!(names(&[PRODUCTS, PRECISION], &parted(1, Loss)), [PRECISION]);
+        assert_eq!(names(&[PRODUCTS], &parted(1, Loss)), [PRODUCTS]);
     }
 
     #[test]
