@@ -75,7 +75,7 @@ use statetune_core::records::{Lock, RunDir};
 use statetune_core::store::{find_run, follow_moved_inputs, runs_of_experiment};
 use statetune_core::work::{Stopped, observe};
 use statetune_engine::kernels::{
-    NoGpu, end_in_words, find_gpu, follow_load, keep_memory, replace_products,
+    NoGpu, end_in_words, find_driver, find_gpu, follow_load, keep_memory, replace_products,
 };
 use statetune_engine::{error_of_panic, silence_library_panics};
 
@@ -98,7 +98,7 @@ struct Cli {
     lang: Option<Lang>,
 }
 
-/// The commands. Commands of [`plain::PlainCommand`] need no tensors and start quickly.
+/// The commands. Commands of [`plain::PlainCommand`] need no tensors and start quickly, and so do most of [`data::DataArgs`].
 #[derive(Debug, Subcommand)]
 enum Command {
     #[command(flatten)]
@@ -236,6 +236,21 @@ impl ExperimentArgs {
 
     /// Reads and plans the experiment file. Prints warnings and errors.
     fn plan(&self, file: &Path, purpose: Purpose, color: Color) -> Result<Plan, ExitCode> {
+        self.plan_finding(find_gpu, file, purpose, color)
+    }
+
+    /// As `plan`, for a command that reads data, and computes on no device.
+    fn plan_data(&self, file: &Path, color: Color) -> Result<Plan, ExitCode> {
+        self.plan_finding(find_driver, file, Purpose::Data, color)
+    }
+
+    fn plan_finding(
+        &self,
+        find_gpu: impl FnOnce() -> Result<(), NoGpu>,
+        file: &Path,
+        purpose: Purpose,
+        color: Color,
+    ) -> Result<Plan, ExitCode> {
         let plan = self
             .try_plan(find_gpu, file, purpose)
             .map_err(|diagnostics| refuse(&diagnostics, file, color))?;
@@ -383,8 +398,21 @@ pub fn main(commit: Option<&'static str>) -> ExitCode {
     complete::complete();
     start(|command, color| match command {
         Command::Plain(command) if !command.computes() => command.run(color),
+        Command::Data(args) if !args.computes() => {
+            attend(color, || data::data_without_model(&args, color))
+        }
         _ => plain::hand_over(color),
     })
+}
+
+/// Runs a command that may take long: shows its progress, and ends it when the process is asked to end.
+fn attend(color: Color, command: impl FnOnce() -> ExitCode) -> ExitCode {
+    if let Err(error) = stop::listen() {
+        show(&Diagnostic::error(msg!(NO_SIGNALS)).note(Text::library(error)), color);
+        return ExitCode::Bug;
+    }
+    let _observed = observe(Rc::new(working::Working::default()));
+    command()
 }
 
 /// The program `statetune-tensors`: linked with libtorch, runs every command. `commit` is as for [`main`].
@@ -394,12 +422,12 @@ pub fn main_with_tensors(commit: Option<&'static str>) -> ExitCode {
     replace_products();
     follow_load();
     end_in_words();
-    if let Err(error) = stop::listen() {
-        show(&Diagnostic::error(msg!(NO_SIGNALS)).note(Text::library(error)), Color::Auto);
-        return ExitCode::Bug;
-    }
-    let _observed = observe(Rc::new(working::Working::default()));
-    start(|command, color| match command {
+    attend(Color::Auto, || start(run_command))
+}
+
+/// Runs any command.
+fn run_command(command: Command, color: Color) -> ExitCode {
+    match command {
         Command::Run(args) => run::run(&args, color),
         Command::Sweep(args) => sweep::sweep(&args, color),
         Command::Resume(args) => resume::resume(&args, color),
@@ -420,7 +448,7 @@ pub fn main_with_tensors(commit: Option<&'static str>) -> ExitCode {
             watch::watch_file(&args, color)
         }
         Command::Plain(command) => command.run(color),
-    })
+    }
 }
 
 /// Parses the arguments of this process and sets the language.

@@ -12,7 +12,7 @@ use statetune_core::data::{
 use statetune_core::diagnostic::{Diagnostic, Severity, english};
 use statetune_core::exit::ExitCode;
 use statetune_core::look::inspect::{Check, Checked, Fixed, Item, Kind, Repair, read, read_other};
-use statetune_core::plan::{Plan, Purpose};
+use statetune_core::plan::Plan;
 use statetune_core::words::{count, grouped};
 use statetune_engine::RunError;
 use statetune_engine::run::load_tokenizer;
@@ -39,7 +39,7 @@ pub(super) struct CheckArgs {
 }
 
 pub(super) fn check(args: &CheckArgs, color: Color) -> ExitCode {
-    let plan = match args.experiment.plan(&args.file, Purpose::Data, color) {
+    let plan = match args.experiment.plan_data(&args.file, color) {
         Ok(plan) => plan,
         Err(code) => return code,
     };

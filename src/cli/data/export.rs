@@ -12,7 +12,7 @@ use statetune_core::data::{
 };
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
-use statetune_core::plan::{Plan, Purpose};
+use statetune_core::plan::Plan;
 use statetune_core::words::{count, grouped};
 use statetune_engine::RunError;
 use statetune_engine::run::{load_tokenizer, prepare_sources};
@@ -92,7 +92,7 @@ pub(super) fn export(args: &ExportArgs, color: Color) -> ExitCode {
         if let Some(flag) = args.raw.first_flag() {
             return refuse(flag_of_raw_data(flag), color);
         }
-        match args.experiment.plan(&args.file, Purpose::Data, color) {
+        match args.experiment.plan_data(&args.file, color) {
             Ok(plan) => args.export_plan(&plan, color),
             Err(code) => return code,
         }

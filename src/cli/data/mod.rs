@@ -50,7 +50,23 @@ fn skipped_lines(count: u64) -> String {
     }
 }
 
+impl DataArgs {
+    /// Whether the command computes with a model. The others need no tensors: a test inspects the binary.
+    pub(super) fn computes(&self) -> bool {
+        matches!(&self.command, DataCommand::Show(args) if args.computes())
+    }
+}
+
+/// Runs a command that computes with a model, or another one.
 pub(super) fn data(args: &DataArgs, color: Color) -> ExitCode {
+    match &args.command {
+        DataCommand::Show(args) if args.computes() => show::show_worst(args, color),
+        _ => data_without_model(args, color),
+    }
+}
+
+/// Runs a command that does not compute with a model.
+pub(super) fn data_without_model(args: &DataArgs, color: Color) -> ExitCode {
     match &args.command {
         DataCommand::Check(args) => check::check(args, color),
         DataCommand::Show(args) => show::show(args, color),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use statetune_core::data::{Binidx, Prepared, Source};
 use statetune_core::exit::ExitCode;
-use statetune_core::plan::{Plan, Purpose};
+use statetune_core::plan::Plan;
 use statetune_core::words::{count, grouped};
 use statetune_engine::RunError;
 use statetune_engine::run::{load_tokenizer, prepare_sources};
@@ -23,7 +23,7 @@ pub(super) struct PrepareArgs {
 }
 
 pub(super) fn prepare(args: &PrepareArgs, color: Color) -> ExitCode {
-    let plan = match args.experiment.plan(&args.file, Purpose::Data, color) {
+    let plan = match args.experiment.plan_data(&args.file, color) {
         Ok(plan) => plan,
         Err(code) => return code,
     };

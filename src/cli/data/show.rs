@@ -1,6 +1,6 @@
 //! `statetune data show`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use clap::Args;
@@ -19,6 +19,7 @@ use statetune_engine::tensors::kind;
 
 use super::ledger;
 use super::sample_text::{Style, print_sample};
+use crate::subject::fail;
 use crate::{Color, ExperimentArgs, MovedFiles, say, show as show_fault};
 
 /// Number of documents shown by default.
@@ -54,14 +55,38 @@ pub(super) struct ShowArgs {
     experiment: ExperimentArgs,
 }
 
-pub(super) fn show(args: &ShowArgs, color: Color) -> ExitCode {
-    if let (Some(run), Some(worst)) = (&args.run, args.worst) {
-        let runs_dir = args.experiment.runs_dir.as_deref();
-        return ledger::show(run, worst, runs_dir, &args.moved, color);
+impl ShowArgs {
+    /// Whether a model ranks the documents.
+    pub(super) fn computes(&self) -> bool {
+        self.worst.is_some()
     }
-    let file = args.file.as_deref().expect("clap wants a file or `--run`");
-    let purpose = if args.worst.is_some() { Purpose::Run } else { Purpose::Data };
-    let plan = match args.experiment.plan(file, purpose, color) {
+
+    /// The experiment file, without a run.
+    fn file(&self) -> &Path {
+        self.file.as_deref().expect("clap wants a file or `--run`")
+    }
+}
+
+/// Shows the documents that a model ranks.
+pub(super) fn show_worst(args: &ShowArgs, color: Color) -> ExitCode {
+    let count = args.worst.expect("documents are ranked");
+    if let Some(run) = &args.run {
+        let runs_dir = args.experiment.runs_dir.as_deref();
+        return ledger::show(run, count, runs_dir, &args.moved, color);
+    }
+    let plan = match args.experiment.plan(args.file(), Purpose::Run, color) {
+        Ok(plan) => plan,
+        Err(code) => return code,
+    };
+    match print_worst(count, &plan, color.for_stdout()) {
+        Ok(()) => ExitCode::Ok,
+        Err(error) => fail(&error, color),
+    }
+}
+
+/// Shows the documents that no model ranks.
+pub(super) fn show(args: &ShowArgs, color: Color) -> ExitCode {
+    let plan = match args.experiment.plan_data(args.file(), color) {
         Ok(plan) => plan,
         Err(code) => return code,
     };
@@ -71,10 +96,7 @@ pub(super) fn show(args: &ShowArgs, color: Color) -> ExitCode {
             show_fault(&passed.fault(args.line, &plan.experiment), color);
             ExitCode::Data
         }
-        Err(error) => {
-            show_fault(&error.diagnostic(), color);
-            error.exit_code()
-        }
+        Err(error) => fail(&error, color),
     }
 }
 
@@ -127,13 +149,6 @@ impl Passed {
 fn print(args: &ShowArgs, plan: &Plan, colored: bool) -> Result<Option<Passed>, RunError> {
     let tokenizer = load_tokenizer(plan)?;
     let style = Style { colored };
-    if let Some(worst) = args.worst {
-        for (loss, sample) in worst_documents(plan, load_tokenizer(plan)?, worst)? {
-            say(style.heading(&format!("mean loss {loss:.4}")));
-            print_sample(&sample, plan, &tokenizer, &style);
-        }
-        return Ok(None);
-    }
     let mut choice = Choice::new(args);
     let mut passed = Passed::default();
     read(plan, &tokenizer, &mut |item| {
@@ -146,6 +161,16 @@ fn print(args: &ShowArgs, plan: &Plan, colored: bool) -> Result<Option<Passed>, 
         print_sample(sample, plan, &tokenizer, &style);
     }
     Ok(choice.kept.is_empty().then_some(passed))
+}
+
+fn print_worst(count: usize, plan: &Plan, colored: bool) -> Result<(), RunError> {
+    let tokenizer = load_tokenizer(plan)?;
+    let style = Style { colored };
+    for (loss, sample) in worst_documents(plan, load_tokenizer(plan)?, count)? {
+        say(style.heading(&format!("mean loss {loss:.4}")));
+        print_sample(&sample, plan, &tokenizer, &style);
+    }
+    Ok(())
 }
 
 /// The `count` documents with the highest mean loss (nats per target token within `ctx_len`), highest first, under

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 use statetune_core::exit::ExitCode;
 use statetune_core::look::inspect::{Counter, Item, Stats, read};
-use statetune_core::plan::{Plan, Purpose};
+use statetune_core::plan::Plan;
 use statetune_core::words::grouped;
 use statetune_engine::RunError;
 use statetune_engine::run::load_tokenizer;
@@ -30,7 +30,7 @@ pub(super) struct StatsArgs {
 }
 
 pub(super) fn stats(args: &StatsArgs, color: Color) -> ExitCode {
-    let plan = match args.experiment.plan(&args.file, Purpose::Data, color) {
+    let plan = match args.experiment.plan_data(&args.file, color) {
         Ok(plan) => plan,
         Err(code) => return code,
     };
