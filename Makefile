@@ -16,9 +16,10 @@ help: ## list the targets
 run: build ## provision libtorch, build, and run the main job: emoji state tuning
 	$(STATETUNE) run configs/emoji-state.toml
 
-# Tests of the program wait for each other's processes: one more than the cores at a time.
+# Tests of the program wait for each other's processes: one more than the cores at a time. Each computes with one thread,
+# because the threads of several would wait for each other.
 test: libtorch cuda-tools ## provision libtorch, build, and run all tests
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$(($$(nproc) + 1))} cargo test --release --workspace
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$(($$(nproc) + 1))} cargo test --release --workspace
 
 test-full: test bench dist wheel ## the tests, those that take minutes too, and the benchmarks
 	scripts/export_programs.sh
