@@ -216,7 +216,9 @@ impl Signals {
                     for foreign in ["panicked", "terminate called", "ASSERT", "PyTorch", "ST9"] {
                         assert!(!stderr.contains(foreign), "{what}");
                     }
-                    assert!(!stderr.contains("error[") || [26, 29].contains(&code), "{what}");
+                    // A signal may come after the message that another process has the run.
+                    let is_busy = codes.contains(&26) && stderr.contains("error[ST6007]");
+                    assert!(!stderr.contains("error[") || is_busy || code == 29, "{what}");
                     assert!(stderr.is_empty() || stderr.ends_with('\n'), "{what}");
                     ends += 1;
                 }
