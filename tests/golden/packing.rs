@@ -15,7 +15,7 @@ use statetune_engine::peft::{
 };
 use statetune_engine::train::BatchTensors;
 use statetune_engine::train::{CrossEntropy, Subject};
-use statetune_engine::train::{DocumentSums, LossOptions, StepOptions, Trainer, mean_loss};
+use statetune_engine::train::{DocumentSums, LossOptions, Rounds, StepOptions, Trainer, mean_loss};
 use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
 
@@ -198,7 +198,8 @@ fn the_validation_loss_does_not_depend_on_packing() {
         let mut look = |_| ControlFlow::Continue(());
         let mut none = DocumentSums::of_first(0);
         let subject = Subject { model: &model, state: &state, objective: &CrossEntropy };
-        let found = mean_loss(subject, &mut loader, micro_bsz, options, &mut none, &mut look);
+        let rounds = &mut Rounds::alone(&mut look);
+        let found = mean_loss(subject, &mut loader, micro_bsz, options, &mut none, rounds);
         found.expect("finite").continue_value().flatten().expect("target tokens")
     };
     let alone = loss(Dataload::Only, 1, None);
