@@ -14,6 +14,8 @@ mod passes;
 mod place;
 mod processes;
 mod rounds;
+#[cfg(test)]
+mod threads;
 mod transport;
 
 pub use error::DevicesError;

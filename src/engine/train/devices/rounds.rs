@@ -134,3 +134,107 @@ impl fmt::Debug for Rounds<'_> {
         f.debug_struct("Rounds").field("devices", devices).field("done", done).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::threads::{Threads, on_devices};
+    use super::*;
+
+    /// What a device saw of pieces 0 to `pieces - 1`, of which piece i has i + 1 units.
+    #[derive(Debug, Default, PartialEq)]
+    struct Seen {
+        computed: Vec<usize>,
+        taken: Vec<(usize, Vec<f64>)>,
+        looks: Vec<u64>,
+        breaks: bool,
+        is_asked: bool,
+    }
+
+    /// The numbers of a piece; their count differs from piece to piece.
+    fn numbers(piece: usize) -> Vec<f64> {
+        (0..piece).map(|i| 1.0 / (i + piece) as f64).collect()
+    }
+
+    /// Shares out `pieces`; a device in `stop` breaks off when it has seen that many units.
+    fn share(devices: &Threads, pieces: usize, stop: Option<(usize, u64)>) -> Seen {
+        let mut seen = Seen::default();
+        let (mut looks, mut computed) = (Vec::new(), Vec::new());
+        let mut look = |done| {
+            looks.push(done);
+            match stop.is_some_and(|(rank, at)| rank == devices.rank && done >= at) {
+                true => Break(()),
+                false => Continue(()),
+            }
+        };
+        let done = Rounds::new(devices, &mut look).each(
+            (0..pieces).map(|piece| Ok((piece as u64 + 1, piece))),
+            |&piece, _| {
+                computed.push(piece);
+                Ok(Continue(numbers(piece)))
+            },
+            |piece, numbers| seen.taken.push((piece, numbers)),
+        );
+        let breaks = done.map_err(|error: DevicesError| error).expect("no device fails").is_break();
+        Seen { computed, looks, breaks, is_asked: devices.is_asked_to_stop(), ..seen }
+    }
+
+    #[test]
+    fn each_device_computes_its_pieces_and_all_get_all_in_order() {
+        for count in 1..=3 {
+            for pieces in 0..=7 {
+                let all = on_devices(count, move |devices| share(devices, pieces, None));
+                let units = |rounds: usize| (1..=(rounds * count).min(pieces) as u64).sum::<u64>();
+                for (rank, seen) in all.into_iter().enumerate() {
+                    let expected = Seen {
+                        computed: (rank..pieces).step_by(count).collect(),
+                        taken: (0..pieces).map(|piece| (piece, numbers(piece))).collect(),
+                        looks: (1..=pieces.div_ceil(count)).map(units).collect(),
+                        ..Seen::default()
+                    };
+                    assert_eq!(seen, expected, "device {rank} of {count}, {pieces} pieces");
+                }
+            }
+        }
+    }
+
+    /// The work of all ends in the same round, whichever device breaks off; only the stop of another device is news to device 0.
+    #[test]
+    fn all_devices_break_off_together() {
+        for rank in 0..3 {
+            // The second round of three devices ends after 1 + .. + 6 units.
+            let all = on_devices(3, move |devices| share(devices, 8, Some((rank, 7))));
+            for (device, seen) in all.into_iter().enumerate() {
+                let expected = Seen {
+                    computed: vec![device, device + 3],
+                    taken: (0..3).map(|piece| (piece, numbers(piece))).collect(),
+                    looks: vec![6, 21],
+                    breaks: true,
+                    is_asked: rank > 0,
+                };
+                assert_eq!(seen, expected, "device {device}, {rank} breaks off");
+            }
+        }
+    }
+
+    /// A piece that takes long looks too; texts of any length travel.
+    #[test]
+    fn a_piece_can_break_off_and_texts_are_sent() {
+        let texts = |piece: usize| vec!["\u{1f408} \"".repeat(piece), String::new()];
+        let found = on_devices(2, move |devices| {
+            let mut looks = 0;
+            let mut look = |_| {
+                looks += 1;
+                if devices.rank == 1 && looks == 3 { Break(()) } else { Continue(()) }
+            };
+            let mut taken = Vec::new();
+            let done = Rounds::new(devices, &mut look).each(
+                (0..6).map(|piece| Ok((1, piece))),
+                |&piece, look| Ok(look().map_continue(|()| texts(piece))),
+                |piece, texts| taken.push((piece, texts)),
+            );
+            (done.map_err(|error: DevicesError| error).expect("no device fails"), taken)
+        });
+        let expected = (0..2).map(|piece| (piece, texts(piece))).collect::<Vec<_>>();
+        assert_eq!(found, [(Break(()), expected.clone()), (Break(()), expected)]);
+    }
+}
