@@ -108,13 +108,14 @@ fn same_bits(peft: &str, dataload: &str, accumulate: u32, micro_bsz: u32, counts
 }
 
 pub fn same_bits_with(peft: &str, settings: &[&str], counts: &[usize]) {
-    same_bits_of(&case(peft), settings, counts);
+    let settings = [settings, &["data.overlong=split"]].concat();
+    same_bits_of(&case(peft), &settings, counts);
 }
 
 /// Runs a case with these settings on one device and on others; returns the run on one.
 pub fn same_bits_of(case: &Case, settings: &[&str], counts: &[usize]) -> PathBuf {
-    let always = ["data.overlong=split", "eval.every_steps=1"];
-    let more: Vec<&str> = settings.iter().chain(&always).flat_map(|one| ["--set", *one]).collect();
+    let settings = [settings, &["eval.every_steps=1"]].concat();
+    let more: Vec<&str> = settings.iter().flat_map(|one| ["--set", *one]).collect();
     let one = run(case, 1, &more);
     for &count in counts {
         let several = run(case, count, &more);

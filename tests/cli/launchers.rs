@@ -156,6 +156,7 @@ fn devices_with_other_inputs_are_refused() {
         ("suites", 20, "other suites", "device 0: "),
         ("general", 21, "other files of the teacher, or another general text", "device 0: "),
         ("forgetting", 2, "other settings", "device 0: eval.forgetting = false\n"),
+        ("strategy", 2, "other settings", "device 0: hardware.strategy = ddp\n"),
     ] {
         let measuring = || {
             Case::new()
@@ -181,6 +182,7 @@ fn devices_with_other_inputs_are_refused() {
                 other.write("asked.jsonl", other.read("asked.jsonl").replace("Who", "What"))
             }
             "general" => other.write("general.txt", "so it is written"),
+            "strategy" => other.write(STATE, other.read(STATE) + "strategy = \"zero1\"\n"),
             "forgetting" => {
                 let text = other.read(STATE).replace("[eval]", "[eval]\nforgetting = true");
                 other.write(STATE, text);

@@ -146,7 +146,7 @@ pub fn follow(plan: &Plan, devices: &dyn Devices, begun: &dyn Fn()) -> Result<Ex
     let general = General::of_plan(&plan, &tokenizer, &shape, method.as_ref())?;
     let keep = general.as_ref().map(|general| general.keep(&plan, &tokenizer, &shape));
     let keep = keep.transpose()?.flatten();
-    check_same(devices, &plan, &lock(&plan, &tokenizer, &shape, &data)?)?;
+    check_same(devices, &plan, &shape, &lock(&plan, &tokenizer, &shape, &data)?)?;
     match take(devices)? {
         Order::Begin { lr_init, skipped } => {
             plan.take_rate(lr_init);

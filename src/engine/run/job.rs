@@ -30,7 +30,7 @@ pub(super) struct Job<'a> {
     pub(super) devices: &'a dyn Devices,
     /// Steps, batches and learning rates; they change when the run is extended.
     pub(super) options: FitOptions,
-    /// Stops the run after the current step, batch of an evaluation or token of an answer.
+    /// Stops the run after the current step, round of batches of an evaluation or token of an answer.
     pub(super) stop: &'a AtomicBool,
 }
 

@@ -96,7 +96,7 @@ pub fn run(
         ..lock(plan, &tokenizer, &shape, &data)?
     };
     mapped.check(None)?; // what was loaded is what was hashed
-    check_same(devices, plan, &lock)?;
+    check_same(devices, plan, &shape, &lock)?;
     let (plan, rate) =
         with_rate(plan, &begin, &lock, (method.as_ref(), objective.as_ref()), &mut data)?;
     let plan = &*plan;

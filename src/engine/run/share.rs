@@ -14,6 +14,7 @@ use statetune_core::records::{Checkpoint, Lock, LossScaler, Position};
 use tch::{Device, Tensor};
 
 use crate::RunError;
+use crate::model::Shape;
 use crate::optim::{Adam, Moments};
 use crate::train::{Devices, DevicesError, Objective, Preferences, References, Trainer, restore};
 
@@ -175,7 +176,7 @@ pub(super) fn begin_steps(
 
 /// Inputs of a device that have to be those of device 0: what they are, how a difference is called and what it ends with, and
 /// a value that is equal for equal inputs.
-fn inputs(plan: &Plan, lock: &Lock) -> Vec<(Text, ExitCode, String)> {
+fn inputs(plan: &Plan, shape: &Shape, lock: &Lock) -> Vec<(Text, ExitCode, String)> {
     let program =
         format!("{}, libtorch {}, kernels {:.8}", lock.program(), lock.libtorch, lock.kernels);
     let files = |name| {
@@ -183,16 +184,16 @@ fn inputs(plan: &Plan, lock: &Lock) -> Vec<(Text, ExitCode, String)> {
         files.map(|file| format!("{:.16}", file.sha256)).collect::<Vec<_>>().join(", ")
     };
     let suites = lock.suites.iter().map(|file| format!("{:.16}", file.sha256));
-    // Where it differs, the numbers of a run do not, but devices measure it together.
-    let forgetting = format!("eval.forgetting = {}\n", plan.eval.forgetting);
+    // The numbers of a run do not depend on these, but what the devices do together does.
+    let together = format!(
+        "eval.forgetting = {}\nhardware.strategy = {}\n",
+        plan.eval.forgetting,
+        plan.sharing(shape).name()
+    );
     let computation = format!("op {}, products {}", lock.op, lock.machine()[6].1);
     vec![
         (msg!(OTHER_PROGRAM), ExitCode::Device, program),
-        (
-            msg!(OTHER_SETTINGS),
-            ExitCode::Invalid,
-            plan.experiment.settings_but_rate() + &forgetting,
-        ),
+        (msg!(OTHER_SETTINGS), ExitCode::Invalid, plan.experiment.settings_but_rate() + &together),
         (msg!(OTHER_DATA), ExitCode::Data, files("data")),
         (msg!(OTHER_TOKENIZER), ExitCode::Model, files(Lock::TOKENIZER)),
         (msg!(OTHER_WEIGHTS), ExitCode::Model, files(Lock::WEIGHTS)),
@@ -207,11 +208,16 @@ fn inputs(plan: &Plan, lock: &Lock) -> Vec<(Text, ExitCode, String)> {
 ///
 /// # Errors
 /// The first difference, the same error on every device.
-pub(super) fn check_same(devices: &dyn Devices, plan: &Plan, lock: &Lock) -> Result<(), RunError> {
+pub(super) fn check_same(
+    devices: &dyn Devices,
+    plan: &Plan,
+    shape: &Shape,
+    lock: &Lock,
+) -> Result<(), RunError> {
     if devices.is_single() {
         return Ok(());
     }
-    let mine = inputs(plan, lock);
+    let mine = inputs(plan, shape, lock);
     let values: Vec<&String> = mine.iter().map(|(.., value)| value).collect();
     let text = serde_json::to_string(&values).expect("plain data");
     let all: Vec<Vec<String>> = devices

@@ -63,7 +63,7 @@ impl<'a> Rounds<'a> {
     }
 
     /// Shares the `pieces`, each with its units of work. Calls `compute` with the pieces of this device, and `take` with every piece and what
-    /// a device computed of it. `compute` may call the function that it gets, which looks too, and has to break off when the function does.
+    /// a device computed of it. `compute` gets a function that looks within a piece: when the function breaks, `compute` has to break.
     ///
     /// Breaks when a device breaks off. Device 0 notes that it was asked to stop when another device was.
     ///
