@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 
+use serde_json::Value;
+
 use crate::case::{Case, STATE};
 use crate::launchers::{free_port, launched};
 use crate::resume::{signal, spawn, wait_until};
@@ -21,10 +23,26 @@ fn run(case: &Case, devices: usize, more: &[&str]) -> PathBuf {
     case.runs().into_iter().find(|run| !before.contains(run)).expect("a new run")
 }
 
-/// The files of a run that do not depend on the number of devices: chain, metrics, validation losses, checkpoints, exports.
+/// The files of a run that do not depend on the number of devices, whether they exist or not.
+const FILES: [&str; 5] =
+    ["chain.bin", "metrics.jsonl", "val_losses.jsonl", "suites.jsonl", "reference.bin"];
+
+/// The events of a run that tell what was measured, without their times.
+pub(crate) fn measurements(case: &Case, run: &Path) -> Vec<Value> {
+    let events = case.lines(run.join("events.jsonl")).into_iter();
+    let told = ["eval", "forgetting", "epoch", "sample"];
+    let mut told: Vec<Value> =
+        events.filter(|line| told.iter().any(|one| line["event"] == *one)).collect();
+    for line in &mut told {
+        let removed = line.as_object_mut().expect("an object").remove("time");
+        assert!(removed.is_some(), "{line}");
+    }
+    told
+}
+
+/// What does not depend on the number of devices: chain, metrics, measurements, checkpoints, exports.
 fn numbers(case: &Case, run: &Path) -> Vec<(String, Vec<u8>)> {
-    let mut names =
-        vec!["chain.bin".to_owned(), "metrics.jsonl".to_owned(), "val_losses.jsonl".to_owned()];
+    let mut names = FILES.map(str::to_owned).to_vec();
     let files = |folder: &str| {
         let names = case.list(run.join(folder)).into_iter().filter(|name| !name.ends_with(".json"));
         names.map(|name| format!("{folder}/{name}")).collect::<Vec<_>>()
@@ -46,13 +64,15 @@ fn numbers(case: &Case, run: &Path) -> Vec<(String, Vec<u8>)> {
         };
         (name, bytes)
     };
-    names.into_iter().map(content).collect()
+    let told = measurements(case, run).iter().map(|line| format!("{line}\n")).collect::<String>();
+    let told = ("events.jsonl".to_owned(), told.into_bytes());
+    names.into_iter().map(content).chain([told]).collect()
 }
 
 #[track_caller]
 pub(crate) fn equal(case: &Case, one: &Path, other: &Path) {
     let (one, other) = (numbers(case, one), numbers(case, other));
-    assert!(!one[0].1.is_empty() && one.len() > 6, "{one:?}");
+    assert!(!one[0].1.is_empty() && one.len() > FILES.len() + 4, "{one:?}");
     let names = |numbers: &[(String, Vec<u8>)]| {
         numbers.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>()
     };
@@ -88,13 +108,18 @@ fn same_bits(peft: &str, dataload: &str, accumulate: u32, micro_bsz: u32, counts
 }
 
 pub fn same_bits_with(peft: &str, settings: &[&str], counts: &[usize]) {
-    let case = case(peft);
-    let always = ["data.overlong=split", "eval.every_steps=1"];
-    let more: Vec<&str> = settings.iter().chain(&always).flat_map(|one| ["--set", *one]).collect();
-    let one = run(&case, 1, &more);
+    let settings = [settings, &["data.overlong=split"]].concat();
+    same_bits_of(&case(peft), &settings, counts);
+}
+
+/// Runs a case with these settings on one device and on others; returns the run on one.
+pub fn same_bits_of(case: &Case, settings: &[&str], counts: &[usize]) -> PathBuf {
+    let settings = [settings, &["eval.every_steps=1"]].concat();
+    let more: Vec<&str> = settings.iter().flat_map(|one| ["--set", *one]).collect();
+    let one = run(case, 1, &more);
     for &count in counts {
-        let several = run(&case, count, &more);
-        equal(&case, &one, &several);
+        let several = run(case, count, &more);
+        equal(case, &one, &several);
         let lock = case.read(several.join("lock.toml"));
         let strategy = settings.iter().find_map(|one| one.strip_prefix("hardware.strategy="));
         let strategy = strategy.unwrap_or("ddp"); // few parameters train
@@ -104,6 +129,7 @@ pub fn same_bits_with(peft: &str, settings: &[&str], counts: &[usize]) {
     assert!(!case.read(one.join("lock.toml")).contains("\ndevices"));
     let diff = case.statetune(&["diff", &one.to_string_lossy(), "latest"]);
     assert_eq!(diff.code, Some(0), "{diff:?}");
+    one
 }
 
 #[test]

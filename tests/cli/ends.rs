@@ -43,7 +43,7 @@ fn code(output: &Output) -> i32 {
 
 /// Nothing but whole lines of ours.
 #[track_caller]
-fn is_clean(output: &Output) {
+pub(crate) fn is_clean(output: &Output) {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(stderr.is_empty() || stderr.ends_with('\n'), "{stderr}");
     for foreign in ["panicked", "terminate called", "INTERNAL ASSERT", "PyTorch", "error["] {
@@ -51,7 +51,7 @@ fn is_clean(output: &Output) {
     }
 }
 
-fn arguments<'a>(first: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
+pub(crate) fn arguments<'a>(first: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
     [first, more].concat()
 }
 
@@ -221,7 +221,7 @@ fn without_grace_sigterm_ends_a_step_at_once() {
 }
 
 /// A run whose evaluation takes longer than the test waits: nearly all of many documents are validation documents.
-fn long_evaluation() -> Case {
+pub(crate) fn long_evaluation() -> Case {
     let line = |i: usize| {
         let words = "one two three four five six seven eight ".repeat(2);
         format!("{{\"text\": \"User: {i} {words}?\\n\\nAssistant: {words} {i}.\"}}\n")
@@ -232,7 +232,7 @@ fn long_evaluation() -> Case {
 }
 
 /// The run in its evaluation before training.
-fn within_evaluation(case: &Case, more: &[&str]) -> (Child, PathBuf) {
+pub(crate) fn within_evaluation(case: &Case, more: &[&str]) -> (Child, PathBuf) {
     let before = case.runs().into_iter().next().unwrap_or_default();
     let child = spawn(case, &arguments(&["run", STATE, "--set=train.micro_bsz=1"], more));
     let run = wait_for_second_run(case, &before);
@@ -312,7 +312,7 @@ fn preparing_data_stops_at_a_signal_and_leaves_nothing() {
 }
 
 /// A case with a suite of this many items that the model answers, and one of as many cloze texts.
-fn with_suites(items: usize) -> Case {
+pub(crate) fn with_suites(items: usize) -> Case {
     let question =
         |i: usize| format!("{{\"question\": \"How many is {i}?\", \"regex\": \"[aeiou]\"}}\n");
     let text = |i: usize| format!("{{\"text\": \"After {i} comes\", \"target\": \"{}\"}}\n", i + 1);
@@ -326,11 +326,21 @@ fn with_suites(items: usize) -> Case {
 /// One Ctrl-C, and two that are one request, within the suites before training and after a mini-epoch.
 #[test]
 fn suites_stop_at_a_signal_and_are_measured_after_the_resume() {
+    suites_stop_on(&[]);
+}
+
+/// As on one device; the moments that are saved are on both.
+#[test]
+fn suites_of_several_devices_stop_at_a_signal() {
+    suites_stop_on(&["--set=hardware.devices=2", "--set=hardware.strategy=zero1"]);
+}
+
+fn suites_stop_on(devices: &[&str]) {
     let case = with_suites(400);
     let settings = ["--set=sample.held_out=0"];
     case.statetune(&arguments(&["run", STATE], &settings)).is_done();
     let whole = case.only_run();
-    let again = arguments(&["run", STATE, "--resume", "auto"], &settings);
+    let again = [&["run", STATE, "--resume", "auto"], &settings[..], devices].concat();
     let other = || case.runs().into_iter().find(|run| *run != whole);
     let epoch = chain_len(&case, &whole) / 2;
     for (steps, signals) in [(0, 1), (2, 2)] {
@@ -351,7 +361,7 @@ fn suites_stop_at_a_signal_and_are_measured_after_the_resume() {
         let line = format!("stopped after step {steps} of 4, everything is saved\n");
         assert!(stdout.contains(&line), "{stdout}");
     }
-    case.statetune(&again).is_done();
+    case.statetune(&again).is_done_with_warnings();
     let run = other().expect("a second run");
     same_numbers(&case, &whole, &run, "epoch-0001");
     let suites = |run: &Path| case.read(run.join("suites.jsonl"));

@@ -153,8 +153,22 @@ fn devices_with_other_inputs_are_refused() {
         ("settings", 2, "other settings", "device 0: schedule.lr_final = 0.01\n"),
         ("documents", 20, "other documents", "device 0: "),
         ("weights", 21, "other weights", "device 0: "),
+        ("suites", 20, "other suites", "device 0: "),
+        ("general", 21, "other files of the teacher, or another general text", "device 0: "),
+        ("forgetting", 2, "other settings", "device 0: eval.forgetting = false\n"),
+        ("strategy", 2, "other settings", "device 0: hardware.strategy = ddp\n"),
     ] {
-        let (case, other) = (Case::new(), Case::new());
+        let measuring = || {
+            Case::new()
+                .having("asked.jsonl", "{\"question\": \"Who?\", \"answer\": \"I\"}\n")
+                .having("general.txt", "so it is said")
+                .with(
+                    STATE,
+                    "[log]",
+                    "[objective]\nkeep = 0.1\n\n[eval]\nsuites = [\"asked.jsonl\"]\ngeneral = \"general.txt\"\n\n[log]",
+                )
+        };
+        let (case, other) = (measuring(), measuring());
         match change {
             "settings" => {
                 let text = other.read(STATE).replace("lr_final = 0.01", "lr_final = 0.02");
@@ -163,6 +177,15 @@ fn devices_with_other_inputs_are_refused() {
             "documents" => {
                 let text = other.read("data.jsonl").replacen("the", "a", 1);
                 other.write("data.jsonl", text);
+            }
+            "suites" => {
+                other.write("asked.jsonl", other.read("asked.jsonl").replace("Who", "What"))
+            }
+            "general" => other.write("general.txt", "so it is written"),
+            "strategy" => other.write(STATE, other.read(STATE) + "strategy = \"zero1\"\n"),
+            "forgetting" => {
+                let text = other.read(STATE).replace("[eval]", "[eval]\nforgetting = true");
+                other.write(STATE, text);
             }
             _ => {
                 let mut bytes = fs::read(other.path("base.pth")).expect("a model");

@@ -77,6 +77,7 @@ mod resume;
 mod run;
 mod runs;
 mod score;
+mod shared_evaluations;
 mod shift;
 mod signals;
 mod sinks;

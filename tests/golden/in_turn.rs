@@ -22,7 +22,7 @@ type OnTheirWay = HashMap<(usize, usize), VecDeque<Tensor>>;
 
 /// Devices that are threads of this process.
 #[derive(Clone, Debug)]
-struct Threads {
+pub struct Threads {
     rank: usize,
     board: Arc<Mutex<Vec<Option<Tensor>>>>,
     barrier: Arc<Barrier>,
@@ -40,6 +40,19 @@ impl Threads {
             come: Arc::default(),
         }
     }
+}
+
+/// What each device makes of its work; device r does the r-th.
+pub fn on_threads<T: Send + 'static>(
+    works: Vec<impl FnOnce(&Threads) -> T + Send + 'static>,
+) -> Vec<T> {
+    let devices = Threads::new(works.len());
+    let mut threads = Vec::new();
+    for (rank, work) in works.into_iter().enumerate() {
+        let devices = Threads { rank, ..devices.clone() };
+        threads.push(thread::spawn(move || work(&devices)));
+    }
+    threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
 }
 
 impl Devices for Threads {
@@ -170,16 +183,11 @@ impl Case {
         let one = self.step(&copies(), &Single);
         assert!(one.1.iter().any(|d| d.any().int64_value(&[]) != 0));
         for &count in counts {
-            let devices = Threads::new(count);
-            let threads: Vec<_> = (0..count)
-                .map(|rank| {
-                    let (case, weights) = (self.clone(), copies());
-                    let devices = Threads { rank, ..devices.clone() };
-                    thread::spawn(move || case.step(&weights, &devices))
-                })
-                .collect();
-            for thread in threads {
-                let (loss, gradients) = thread.join().expect("no panic");
+            let works = (0..count).map(|_| {
+                let (case, weights) = (self.clone(), copies());
+                move |devices: &Threads| case.step(&weights, devices)
+            });
+            for (loss, gradients) in on_threads(works.collect()) {
                 let what = (self.shape.version(), self.kind, self.trains, self.options.grad_cp);
                 assert_eq!(loss.to_bits(), one.0.to_bits(), "{what:?} on {count} devices");
                 let same = gradients.iter().zip(&one.1).all(|(x, y)| x.equal(y));

@@ -6,7 +6,10 @@ use std::ops::ControlFlow::{Break, Continue};
 use statetune_engine::inference::{RowScore, ScoredRow, score_rows};
 use statetune_engine::kernels::Op;
 use statetune_engine::model::{Model, Shape, TimeState, Version, Weights};
+use statetune_engine::train::{Devices, Rounds, Single};
 use tch::{Device, Kind, Tensor};
+
+use super::in_turn::{Threads, on_threads};
 
 const VOCAB_SIZE: i64 = 96;
 /// Difference of a sum of up to 600 log-probabilities.
@@ -82,7 +85,8 @@ fn rows_in_batches_have_the_likelihood_of_each_alone() {
             .map(|id| ScoredRow { ids: vec![3, 5, id], first: 2 })
             .find(|row| logits_of(row).is_greedy);
         rows.extend(greedy);
-        let scores = score_rows(&model, &state, &rows, &mut |_| Continue(())).expect("passes");
+        let scores = score_rows(&model, &state, &rows, &mut Rounds::alone(&mut |_| Continue(())))
+            .expect("passes");
         let scores = scores.expect("an end");
         let mut is_greedy = 0;
         for (row, score) in rows.iter().zip(scores) {
@@ -93,10 +97,40 @@ fn rows_in_batches_have_the_likelihood_of_each_alone() {
             is_greedy += u32::from(score.is_greedy);
         }
         assert!(is_greedy > 0, "{version}: the test has a likely token");
-        let broken = score_rows(&model, &state, &rows, &mut |done| match done {
-            0 => Continue(()),
-            _ => Break(()),
-        });
+        let mut look = |done| if done < 8 { Continue(()) } else { Break(()) };
+        let broken = score_rows(&model, &state, &rows, &mut Rounds::alone(&mut look));
         assert_eq!(broken.expect("passes"), None);
     }
+}
+
+/// The log-probabilities of rows on a device whose state is scaled.
+fn logprobs(devices: &dyn Devices, lengths: &[usize], scale: f64) -> Vec<u64> {
+    let (model, state) = model(Version::V7);
+    let state = state.map(|s| s * scale);
+    let rows: Vec<ScoredRow> = lengths.iter().map(|&length| row(length, 1)).collect();
+    let mut look = |_| Continue(());
+    let scores = score_rows(&model, &state, &rows, &mut Rounds::new(devices, &mut look));
+    let scores = scores.expect("no device fails").expect("an end");
+    scores.into_iter().map(|score| score.logprob.to_bits()).collect()
+}
+
+#[test]
+fn any_number_of_devices_gets_the_bits_of_the_likelihood() {
+    // Batches of four rows, the short ones first, and a last one of one row.
+    let lengths: Vec<usize> = (0..13).map(|i| 519 - i).collect();
+    let one = logprobs(&Single, &lengths, 1.0);
+    let on_devices = |scales: &[f64]| {
+        let works = scales.iter().map(|&scale| {
+            let lengths = lengths.clone();
+            move |devices: &Threads| logprobs(devices, &lengths, scale)
+        });
+        on_threads(works.collect())
+    };
+    for count in [2, 3] {
+        assert!(on_devices(&vec![1.0; count]).iter().all(|found| *found == one), "{count} devices");
+    }
+    // A device with another state has computed the rows whose numbers are others: the second and the fourth batch.
+    let found = on_devices(&[1.0, 1.1]);
+    let others = (0..13).filter(|&row| found[0][row] != one[row]).collect::<Vec<_>>();
+    assert_eq!((found[0] == found[1], others), (true, vec![0, 5, 6, 7, 8]));
 }

@@ -1,5 +1,6 @@
 //! Documents side by side, packed into rows, and one by one: the same losses, gradients, and validation loss.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use statetune_core::data::{
@@ -8,17 +9,18 @@ use statetune_core::data::{
 use statetune_core::data::{Dataload, Overlong, Walk};
 use statetune_engine::kernels::Op;
 use statetune_engine::kernels::reference::relative_error;
-use statetune_engine::model::{Model, Shape, Version, Weights};
+use statetune_engine::model::{Model, Shape, TimeState, Version, Weights};
 use statetune_engine::optim::AdamOptions;
 use statetune_engine::peft::{
     Compute, Method, Parts, StateSpec, StateTuning, TuningSpec, WeightTuning,
 };
 use statetune_engine::train::BatchTensors;
-use statetune_engine::train::{CrossEntropy, Subject};
-use statetune_engine::train::{DocumentSums, LossOptions, StepOptions, Trainer, mean_loss};
+use statetune_engine::train::{CrossEntropy, Devices, Single, Subject};
+use statetune_engine::train::{DocumentSums, LossOptions, Rounds, StepOptions, Trainer, mean_loss};
 use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
 
+use super::in_turn::{Threads, on_threads};
 use super::numerics::both_parts;
 
 const VOCAB_SIZE: i64 = 4096;
@@ -198,7 +200,8 @@ fn the_validation_loss_does_not_depend_on_packing() {
         let mut look = |_| ControlFlow::Continue(());
         let mut none = DocumentSums::of_first(0);
         let subject = Subject { model: &model, state: &state, objective: &CrossEntropy };
-        let found = mean_loss(subject, &mut loader, micro_bsz, options, &mut none, &mut look);
+        let rounds = &mut Rounds::alone(&mut look);
+        let found = mean_loss(subject, &mut loader, micro_bsz, options, &mut none, rounds);
         found.expect("finite").continue_value().flatten().expect("target tokens")
     };
     let alone = loss(Dataload::Only, 1, None);
@@ -210,5 +213,68 @@ fn the_validation_loss_does_not_depend_on_packing() {
     ] {
         let found = loss(dataload, micro_bsz, chunk_ctx);
         assert!((found / alone - 1.0).abs() < 1e-6, "{found} and {alone}");
+    }
+}
+
+/// Weights by name: a thread gets copies of its own.
+type Named = Vec<(String, Tensor)>;
+
+fn copies(weights: &Named) -> Named {
+    weights.iter().map(|(name, x)| (name.clone(), x.copy())).collect()
+}
+
+/// The bits of the validation loss on a device, and of those of its documents, from a state of this size.
+fn bits(
+    devices: &dyn Devices,
+    weights: &Named,
+    (dataload, micro_bsz): (Dataload, u64),
+    state: f64,
+) -> (u64, Vec<u64>) {
+    let documents = Documents::new();
+    let known: HashMap<&str, &Tensor> = weights.iter().map(|(name, x)| (&**name, x)).collect();
+    let shape = Shape::for_scratch(Version::V7, 2, 64, VOCAB_SIZE);
+    let weights = Weights::from_fn(shape, |name, _| known[name].copy());
+    let model = Model::new(&weights, Kind::Float, Op::Cpu);
+    let wave = |x: &Tensor| {
+        let numbers = x.numel() as i64;
+        (Tensor::arange(numbers, (Kind::Float, Device::Cpu)) * 0.7).sin().view_as(x) * state
+    };
+    let state = TimeState::zeros(&shape, Kind::Float, Device::Cpu).map(wave);
+    let subject = Subject { model: &model, state: &state, objective: &CrossEntropy };
+    let options = LossOptions { head_chunk: 16, chunk_ctx: None };
+    let mut sums = DocumentSums::of_first(TEXTS.len());
+    let mut look = |_| ControlFlow::Continue(());
+    let rounds = &mut Rounds::new(devices, &mut look);
+    let mut loader = documents.loader(dataload);
+    let found = mean_loss(subject, &mut loader, micro_bsz, options, &mut sums, rounds);
+    let loss = found.expect("no device fails").continue_value().flatten().expect("target tokens");
+    let means = sums.means().into_iter().map(|mean| mean.expect("target tokens").to_bits());
+    (loss.to_bits(), means.collect())
+}
+
+#[test]
+fn any_number_of_devices_gets_the_bits_of_the_validation_loss() {
+    let weights: Named =
+        weights(Version::V7).iter().map(|(name, x)| (name.to_string(), x.copy())).collect();
+    for batches in [(Dataload::Pad, 2), (Dataload::Pack, 1), (Dataload::Only, 1)] {
+        let one = bits(&Single, &weights, batches, 0.3);
+        let on_devices = |states: &[f64]| {
+            let works = states.iter().map(|&state| {
+                let weights = copies(&weights);
+                move |devices: &Threads| bits(devices, &weights, batches, state)
+            });
+            on_threads(works.collect())
+        };
+        for count in [2, 3] {
+            let all = on_devices(&vec![0.3; count]);
+            assert!(all.iter().all(|found| *found == one), "{batches:?} on {count} devices");
+        }
+        // A device with another state gives its part other numbers, so it has computed this part.
+        let all = on_devices(&[0.3, 0.4]);
+        assert!(all[0] == all[1] && all[0].0 != one.0, "{batches:?}");
+        if batches.0 == Dataload::Only {
+            let differ = all[0].1.iter().zip(&one.1).filter(|(one, other)| one != other).count();
+            assert_eq!((TEXTS.len(), differ), (7, 3), "the second of each two documents");
+        }
     }
 }

@@ -17,6 +17,7 @@ use statetune_core::words::{count, grouped, printable};
 use statetune_core::work::Work;
 use statetune_engine::RunError;
 use statetune_engine::inference::TokenizedSuite;
+use statetune_engine::train::Rounds;
 
 use super::{EvalArgs, Requirement};
 use crate::subject::{Found, Part, check, fail, tell_parts};
@@ -177,7 +178,8 @@ fn scores(
     let suites = suites.into_iter().map(tokenized).collect::<Result<Vec<_>, _>>()?;
     let score = |suite: &TokenizedSuite| {
         let mut look = Work::begin("suites", suite.requests()).look();
-        let scores = suite.scores(&loaded.model, &loaded.state, &loaded.tokenizer, &mut look)?;
+        let rounds = &mut Rounds::alone(&mut look);
+        let scores = suite.scores(&loaded.model, &loaded.state, &loaded.tokenizer, rounds)?;
         Ok(scores.expect("only an observer stops, by unwinding"))
     };
     suites.iter().map(score).collect()

@@ -11,7 +11,7 @@ use statetune_core::work::Work;
 
 use super::LoadedModel;
 use crate::RunError;
-use crate::train::{CrossEntropy, DocumentSums, LossOptions, Subject, mean_loss};
+use crate::train::{CrossEntropy, DocumentSums, LossOptions, Rounds, Subject, mean_loss};
 
 /// Tokenized documents to evaluate on.
 #[derive(Debug)]
@@ -131,7 +131,8 @@ impl EvalData {
         let mut none = DocumentSums::of_first(0);
         let options = LossOptions { head_chunk, chunk_ctx: Some(LossOptions::CHUNK_CTX) };
         let subject = Subject { model, state, objective: &CrossEntropy };
-        let loss = mean_loss(subject, &mut loader, micro_bsz, options, &mut none, &mut look)?;
+        let rounds = &mut Rounds::alone(&mut look);
+        let loss = mean_loss(subject, &mut loader, micro_bsz, options, &mut none, rounds)?;
         Ok((loss.continue_value().flatten(), survey.documents, survey.target_tokens))
     }
 }

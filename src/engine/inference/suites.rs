@@ -1,6 +1,6 @@
 //! Measures a model on a suite.
 
-use std::ops::ControlFlow;
+use std::ops::ControlFlow::{self, Break, Continue};
 
 use statetune_core::data::{Template, Tokenizer};
 use statetune_core::diagnostic::{Diagnostic, msg};
@@ -10,6 +10,7 @@ use super::likelihood::{RowScore, ScoredRow, score_rows};
 use super::{GenerateOptions, generate};
 use crate::RunError;
 use crate::model::{Model, TimeState};
+use crate::train::Rounds;
 
 /// Answers that are written at the same time.
 const ANSWERS: usize = 32;
@@ -91,21 +92,22 @@ impl TokenizedSuite {
         }
     }
 
-    /// The numbers of each item with this model; `None` when `look`, which sees the requests done so far, breaks off.
+    /// The numbers of each item with this model; `None` when `rounds`, which share the requests and count them as units of work,
+    /// break off. The requests that are computed together do not depend on the number of devices, nor do the bits of the numbers.
     ///
     /// # Errors
-    /// A forward pass that fails.
+    /// A forward pass that fails, or a device that is gone.
     pub fn scores(
         &self,
         model: &Model,
         state: &TimeState,
         tokenizer: &Tokenizer,
-        look: &mut dyn FnMut(u64) -> ControlFlow<()>,
+        rounds: &mut Rounds<'_>,
     ) -> Result<Option<SuiteScores>, RunError> {
         let is_written = matches!(self.asks.asks.first(), Some(Ask::Generate { .. }));
         let readings = match is_written {
-            true => self.written(model, state, tokenizer, look)?,
-            false => self.likelihoods(model, state, tokenizer, look)?,
+            true => self.written(model, state, tokenizer, rounds)?,
+            false => self.likelihoods(model, state, tokenizer, rounds)?,
         };
         Ok(readings.map(|readings| self.suite.scores(&self.asks, &self.template, &readings)))
     }
@@ -115,9 +117,9 @@ impl TokenizedSuite {
         model: &Model,
         state: &TimeState,
         tokenizer: &Tokenizer,
-        look: &mut dyn FnMut(u64) -> ControlFlow<()>,
+        rounds: &mut Rounds<'_>,
     ) -> Result<Option<Vec<Reading>>, RunError> {
-        let Some(scores) = score_rows(model, state, &self.rows, look)? else { return Ok(None) };
+        let Some(scores) = score_rows(model, state, &self.rows, rounds)? else { return Ok(None) };
         let bytes = |ids: &[u32]| -> u64 {
             ids.iter().map(|id| tokenizer.token_bytes(*id).map_or(0, |b| b.len() as u64)).sum()
         };
@@ -137,7 +139,7 @@ impl TokenizedSuite {
         model: &Model,
         state: &TimeState,
         tokenizer: &Tokenizer,
-        look: &mut dyn FnMut(u64) -> ControlFlow<()>,
+        rounds: &mut Rounds<'_>,
     ) -> Result<Option<Vec<Reading>>, RunError> {
         let prompts: Vec<&str> = self
             .asks
@@ -159,13 +161,16 @@ impl TokenizedSuite {
             stops: self.asks.stops.clone(),
         };
         let mut readings = Vec::new();
-        for some in prompts.chunks(ANSWERS) {
-            let done = readings.len() as u64;
-            let mut look_within = |_| look(done);
-            let texts = generate(model, state, tokenizer, some, &options, &mut look_within)?;
-            let Some(texts) = texts else { return Ok(None) };
+        let batches = prompts.chunks(ANSWERS).map(|some| Ok((some.len() as u64, some)));
+        let compute = |prompts: &&[&str], look: &mut dyn FnMut() -> ControlFlow<()>| {
+            let mut look = |_| look();
+            let texts = generate(model, state, tokenizer, prompts, &options, &mut look)?;
+            Ok::<_, RunError>(texts.map_or(Break(()), Continue))
+        };
+        let take = |_: &[&str], texts: Vec<String>| {
             readings.extend(texts.into_iter().map(Reading::Written));
-        }
-        Ok(Some(readings))
+        };
+        let done = rounds.each(batches, compute, take)?;
+        Ok(done.is_continue().then_some(readings))
     }
 }

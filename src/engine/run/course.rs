@@ -59,17 +59,17 @@ impl Course<'_, '_> {
     }
 
     /// Evaluates and remembers the best evaluation; whether to keep a checkpoint as the best one. `None` when a stop breaks
-    /// the evaluation off; the evaluation is due then.
+    /// the evaluation off. Then, and after an error, the evaluation is due.
     ///
     /// # Errors
     /// A validation loss that is NaN or infinite, a forward pass that fails, or a file that cannot be written.
     pub(super) fn evaluate(&mut self, steps: u64) -> Result<Option<bool>, RunError> {
+        self.evaluator.is_due = true;
         let measured = match self.measure(steps) {
-            Err(RunError::Stopped) => None,
-            measured => Some(measured?),
+            Err(RunError::Stopped) => return Ok(None),
+            measured => measured?,
         };
-        self.evaluator.is_due = measured.is_none();
-        let Some(measured) = measured else { return Ok(None) };
+        self.evaluator.is_due = false;
         let Some(measured) = measured else { return Ok(Some(false)) };
         let is_best = self.evaluator.judge(&self.job.plan, &measured, steps);
         self.note_progress(steps)?;

@@ -96,7 +96,7 @@ pub(super) struct Evaluator<'a> {
     pub(super) best: Option<Best>,
     /// Whether the newest evaluation found that every probe with `stop` reached its goal.
     pub(super) goal_reached: bool,
-    /// Whether a stop broke off the evaluation after the last step.
+    /// Whether a stop or the loss of a device broke off the evaluation after the last step.
     pub(super) is_due: bool,
 }
 
@@ -350,7 +350,8 @@ impl<'a> Evaluator<'a> {
         Ok(events.emit(Event::Answers { moment, steps, questions, answers })?)
     }
 
-    /// Answers the questions with the model after `steps` steps and writes the answers.
+    /// Answers the questions with the model after `steps` steps and writes the answers. Device 0 answers alone: the product of more than a
+    /// few rows with a matrix may round a row by the others, so answers dealt out by the number of devices might differ in bits.
     fn generate(
         &self,
         job: &Job<'_>,

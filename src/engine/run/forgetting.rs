@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::fs;
+use std::ops::ControlFlow;
 
 use statetune_core::data::{
     Answers, Batch, Binidx, DataError, DataType, Dataload, Loader, LoaderOptions, Mask, Muted,
@@ -12,13 +13,16 @@ use statetune_core::objective::Distill;
 use statetune_core::plan::Plan;
 use statetune_core::records::{Event, EventLine};
 
-use super::job::Job;
+use super::job::{Evaluated, Job};
 use super::record::Events;
+use super::share::{Measurement, Order, give};
 use super::teacher::teacher;
 use crate::RunError;
 use crate::model::Shape;
 use crate::peft::Method;
-use crate::train::{Distillation, DocumentSums, Keep, LossOptions, Objective, Subject, mean_loss};
+use crate::train::{
+    Distillation, DocumentSums, Keep, Objective, Rounds, Subject, TrainError, mean_loss,
+};
 
 /// Share of the general text that the penalty does not use, so that what is forgotten is measured on it.
 const MEASURED: f64 = 0.2;
@@ -157,28 +161,40 @@ pub(super) struct Forgetting<'a> {
 }
 
 impl Forgetting<'_> {
-    /// Measures the distance after `steps` steps, and emits it.
+    /// Measures the distance after `steps` steps on all devices, and emits it.
     ///
     /// # Errors
-    /// A stop, a forward pass that fails, or a file that cannot be written.
+    /// A stop, a forward pass that fails, a device that is gone, or a file that cannot be written.
     pub(super) fn measure(
         &mut self,
         job: &Job<'_>,
         events: &mut Events<'_>,
         steps: u64,
     ) -> Result<(), RunError> {
-        let train = &job.plan.train;
-        let (model, state) = (job.method.model(), job.method.time_state());
-        let objective: &dyn Objective = self.base;
-        let subject = Subject { model: &model, state: &state, objective };
-        let (micro_bsz, options) = (train.micro_bsz.as_u64(), LossOptions::of_plan(train));
+        give(job.devices, &Order::Measure(Measurement::Forgetting))?;
         let mut look = job.work("forgetting", self.loader.samples_per_pass());
-        let (loader, mut none) = (&mut self.loader, DocumentSums::of_first(0));
-        let kl = mean_loss(subject, loader, micro_bsz, options, &mut none, &mut look)?;
+        let kl = self.distance(job.evaluated(), &mut Rounds::new(job.devices, &mut look))?;
         drop(look);
         let Some(kl) = kl.continue_value().ok_or(RunError::Stopped)? else { return Ok(()) };
         self.judge(job, kl);
         Ok(events.emit(Event::Forgetting { steps, kl })?)
+    }
+
+    /// The part of a device in [`Forgetting::measure`]: the distance, which all of them compute; `None` without a text.
+    ///
+    /// # Errors
+    /// A forward pass that fails, or a device that is gone.
+    pub(super) fn distance(
+        &mut self,
+        evaluated: Evaluated<'_>,
+        rounds: &mut Rounds<'_>,
+    ) -> Result<ControlFlow<(), Option<f64>>, TrainError> {
+        let (model, state) = evaluated.model();
+        let (micro_bsz, options) = evaluated.batches();
+        let objective: &dyn Objective = self.base;
+        let subject = Subject { model: &model, state: &state, objective };
+        let (loader, mut none) = (&mut self.loader, DocumentSums::of_first(0));
+        mean_loss(subject, loader, micro_bsz, options, &mut none, rounds)
     }
 
     /// Continues after `steps` steps of an earlier process.

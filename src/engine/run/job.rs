@@ -2,17 +2,18 @@
 
 use std::borrow::Cow;
 use std::ops::ControlFlow;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use statetune_core::data::{Coverage, Loader};
-use statetune_core::plan::Plan;
+use statetune_core::plan::{Plan, TrainPlan};
 use statetune_core::records::{Lock, RunDir, is_asked_to_stop};
 use statetune_core::work::Work;
 
 use super::mapped_inputs::MappedInputs;
-use crate::model::Shape;
+use crate::model::{Model, Shape, TimeState};
 use crate::peft::Method;
-use crate::train::{FitOptions, Objective};
+use crate::train::{Devices, FitOptions, LossOptions, Objective};
 
 /// What every part of a run reads.
 pub(super) struct Job<'a> {
@@ -25,13 +26,20 @@ pub(super) struct Job<'a> {
     pub(super) method: &'a dyn Method,
     /// What the run minimises.
     pub(super) objective: &'a dyn Objective,
+    /// The devices of the run, of which this is device 0.
+    pub(super) devices: &'a dyn Devices,
     /// Steps, batches and learning rates; they change when the run is extended.
     pub(super) options: FitOptions,
-    /// Stops the run after the current step, batch of an evaluation or token of an answer.
+    /// Stops the run after the current step, round of batches of an evaluation or token of an answer.
     pub(super) stop: &'a AtomicBool,
 }
 
 impl Job<'_> {
+    /// What evaluations measure.
+    pub(super) fn evaluated(&self) -> Evaluated<'_> {
+        Evaluated { train: &self.plan.train, method: self.method, objective: self.objective }
+    }
+
     /// Begins long work of `total` units. The returned function takes the units done, and breaks off when the run is asked
     /// to stop.
     pub(super) fn work(
@@ -47,6 +55,27 @@ impl Job<'_> {
                 false => ControlFlow::Continue(()),
             }
         }
+    }
+}
+
+/// What evaluations measure, the same on every device of a run.
+#[derive(Clone, Copy)]
+pub(super) struct Evaluated<'a> {
+    pub(super) train: &'a TrainPlan,
+    pub(super) method: &'a dyn Method,
+    /// What the run minimises.
+    pub(super) objective: &'a dyn Objective,
+}
+
+impl Evaluated<'_> {
+    /// The model with the values of now, and what documents start from.
+    pub(super) fn model(&self) -> (Rc<Model>, TimeState) {
+        (self.method.model(), self.method.time_state())
+    }
+
+    /// Samples of a batch, and how their losses are computed.
+    pub(super) fn batches(&self) -> (u64, LossOptions) {
+        (self.train.micro_bsz.as_u64(), LossOptions::of_plan(self.train))
     }
 }
 

@@ -5,15 +5,18 @@
 //! resumed run reads the file, and computes the same numbers again where it is missing or damaged.
 
 use std::fs;
+use std::ops::ControlFlow;
 
 use sha2::{Digest as _, Sha256};
 use statetune_core::data::Loader;
 use statetune_core::records::RunDir;
 
-use super::job::Job;
+use super::job::{Evaluated, Job};
+use super::share::{Order, give, share_values};
 use super::validation::Validation;
 use crate::RunError;
-use crate::train::{LossOptions, References};
+use crate::optim::Adam;
+use crate::train::{References, Rounds, TrainError};
 
 /// The name of the file.
 pub(super) const FILE: &str = "reference.bin";
@@ -22,12 +25,14 @@ const RECORD: usize = 3 * 8;
 /// Bytes of the digest.
 const DIGEST: usize = 32;
 
-/// The references of a run of `records` records, from its directory, or else computed with the values of now and written there.
+/// The references of a run of `records` records, from its directory, or else computed by all devices with the values of `adam` and
+/// written there.
 ///
 /// # Errors
-/// A stop, a forward pass that fails, or a file that cannot be written.
+/// A stop, a forward pass that fails, a device that is gone, or a file that cannot be written.
 pub(super) fn references(
     job: &Job<'_>,
+    adam: &Adam,
     train: &mut Loader<'_>,
     validation: Option<&mut Validation<'_>>,
     records: usize,
@@ -40,21 +45,41 @@ pub(super) fn references(
     if let Some(known) = read(job.run, records).filter(covers) {
         return Ok(known);
     }
-    let mut references = References::of_records(records);
-    let (model, state) = (job.method.model(), job.method.time_state());
-    let micro_bsz = job.plan.train.micro_bsz.as_u64();
-    let options = LossOptions::of_plan(&job.plan.train);
-    let mut add = |loader: &mut Loader<'_>| -> Result<(), RunError> {
-        let mut look = job.work("reference", loader.first_samples().len() as u64);
-        let done = references.add((&model, &state), loader, micro_bsz, options, &mut look)?;
-        if done.is_break() { Err(RunError::Stopped) } else { Ok(()) }
-    };
-    add(train)?;
-    if let Some(validation) = validation {
-        add(validation.loader())?;
-    }
+    share_values(job.devices, adam)?;
+    give(job.devices, &Order::Reference)?;
+    let all = train.first_samples().len();
+    let validation_samples =
+        validation.as_ref().map_or(0, |one| one.documents().first_samples().len());
+    let mut look = job.work("reference", (all + validation_samples) as u64);
+    let rounds = &mut Rounds::new(job.devices, &mut look);
+    let references = references_in_rounds(job.evaluated(), train, validation, records, rounds)?;
+    let references = references.continue_value().ok_or(RunError::Stopped)?;
     job.run.write(FILE, &bytes(&references))?;
     Ok(references)
+}
+
+/// The part of a device in [`references`]: those of all records, which all devices compute.
+///
+/// # Errors
+/// A forward pass that fails, or a device that is gone.
+pub(super) fn references_in_rounds(
+    evaluated: Evaluated<'_>,
+    train: &mut Loader<'_>,
+    validation: Option<&mut Validation<'_>>,
+    records: usize,
+    rounds: &mut Rounds<'_>,
+) -> Result<ControlFlow<(), References>, TrainError> {
+    let mut references = References::of_records(records);
+    let (model, state) = evaluated.model();
+    let (micro_bsz, options) = evaluated.batches();
+    let mut add = |loader: &mut Loader<'_>| {
+        references.add((&model, &state), loader, micro_bsz, options, rounds)
+    };
+    let mut done = add(train)?;
+    if let Some(validation) = validation.filter(|_| done.is_continue()) {
+        done = add(validation.loader())?;
+    }
+    Ok(done.map_continue(|()| references))
 }
 
 fn bytes(references: &References) -> Vec<u8> {

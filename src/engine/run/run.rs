@@ -96,7 +96,7 @@ pub fn run(
         ..lock(plan, &tokenizer, &shape, &data)?
     };
     mapped.check(None)?; // what was loaded is what was hashed
-    check_same(devices, plan, &lock)?;
+    check_same(devices, plan, &shape, &lock)?;
     let (plan, rate) =
         with_rate(plan, &begin, &lock, (method.as_ref(), objective.as_ref()), &mut data)?;
     let plan = &*plan;
@@ -270,6 +270,7 @@ impl Inputs<'_> {
             shape: self.shape,
             method: self.method,
             objective: self.objective,
+            devices: self.devices,
             options,
             stop: self.stop,
         };
@@ -280,12 +281,7 @@ impl Inputs<'_> {
         let keep = general.map(|general| general.keep(plan, self.tokenizer, &self.shape));
         let keep = keep.transpose()?.flatten();
         trainer.keep = keep.as_ref().map(|keep| keep as &dyn Keep);
-        let validation = match (data.val.take(), &data.val_prefix) {
-            (Some(val), Some(prefix)) => {
-                Some(Validation::new(val, prefix, &data.names, plan.eval.limit, preferences)?)
-            }
-            _ => None,
-        };
+        let validation = Validation::of_run(data, plan.eval.limit, preferences)?;
         let evaluator = Evaluator::new(self.tokenizer, self.questions, self.suites, validation);
         let mut course = Course {
             job,

@@ -1,7 +1,7 @@
-//! A run on several devices: device 0 decides, writes and shows everything; the others follow.
+//! A run on several devices: device 0 decides, writes and shows everything; the others `follow`.
 //!
-//! Every device loads the same documents and weights. Device 0 tells the others when a step comes, and what it starts from, so
-//! that they hold the same values at each step. Between steps they wait for it: while it evaluates, answers and saves.
+//! Every device loads the same documents and weights. Device 0 tells the others when a step or a measurement comes, and what it starts
+//! from, so that they hold the same values. Between these they wait for it: while it answers and saves.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow::{self, Break, Continue};
@@ -11,21 +11,12 @@ use statetune_core::diagnostic::{Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::Plan;
 use statetune_core::records::{Checkpoint, Lock, LossScaler, Position};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
-use super::drawn::with_drawn;
-use super::forgetting::General;
-use super::input_records::lock;
-use super::job::fit_options;
-use super::prepare::{load_tokenizer, model_shape, new_method, prepare_data, weights_of_shape};
-use super::settings::set_up_libtorch;
-use super::teacher::new_objective;
 use crate::RunError;
+use crate::model::Shape;
 use crate::optim::{Adam, Moments};
-use crate::train::{
-    Devices, DevicesError, Keep, Objective, Preferences, References, StepDone, StepOptions,
-    TrainError, Trainer, fit, give_moments, restore, take_moments,
-};
+use crate::train::{Devices, DevicesError, Objective, Preferences, References, Trainer, restore};
 
 /// What device 0 tells the others.
 #[derive(Debug, Deserialize, Serialize)]
@@ -44,11 +35,17 @@ pub(super) enum Order {
         /// Documents of the training pair that no batch contains.
         skipped: Vec<usize>,
     },
-    /// Device 0 saves the moments, which are sliced, see [`give_moments`].
+    /// Device 0 saves the moments, which are sliced, see [`give_moments`](crate::train::give_moments).
     GiveMoments,
-    /// Device 0 has loaded moments and deals them out, see [`take_moments`].
+    /// Device 0 has loaded moments and deals them out, see [`take_moments`](crate::train::take_moments).
     TakeMoments,
-    /// Steps come. The values of the trainable parameters follow, and where each device has all moments, these.
+    /// The values of the trainable parameters follow, which are measured and trained from now on.
+    Values,
+    /// Device 0 computes the reference of an objective that compares answers, and all devices with it.
+    Reference,
+    /// Device 0 evaluates, and all devices with it.
+    Measure(Measurement),
+    /// Steps come. Where each device has all moments, these follow.
     Train {
         position: Position,
         scaler: Option<LossScaler>,
@@ -65,6 +62,17 @@ pub(super) enum Order {
     End { exit_code: i32 },
 }
 
+/// What devices measure together. Device 0 records the result.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub(super) enum Measurement {
+    /// The scores of the suites.
+    Suites,
+    /// The validation loss.
+    Validation,
+    /// The distance from the base on general text.
+    Forgetting,
+}
+
 /// Gives an order to all other devices.
 pub(super) fn give(devices: &dyn Devices, order: &Order) -> Result<(), RunError> {
     if devices.is_single() {
@@ -75,30 +83,10 @@ pub(super) fn give(devices: &dyn Devices, order: &Order) -> Result<(), RunError>
 }
 
 /// The next order of device 0.
-fn take(devices: &dyn Devices) -> Result<Order, RunError> {
+pub(super) fn take(devices: &dyn Devices) -> Result<Order, RunError> {
     let text = devices.hear()?;
     let unknown = |_| DevicesError::Native(Text::verbatim(text.clone()));
     Ok(serde_json::from_str(&text).map_err(unknown)?)
-}
-
-/// The next order of device 0 that does not ask for moments in slices.
-fn order_after_saving(devices: &dyn Devices, adam: &Adam) -> Result<Order, RunError> {
-    loop {
-        match take(devices)? {
-            Order::GiveMoments => give_moments(devices, adam)?,
-            order => return Ok(order),
-        }
-    }
-}
-
-/// The next order of device 0 that is not about moments in slices.
-fn take_order(devices: &dyn Devices, adam: &mut Adam) -> Result<Order, RunError> {
-    loop {
-        match order_after_saving(devices, adam)? {
-            Order::TakeMoments => take_moments(devices, adam)?,
-            order => return Ok(order),
-        }
-    }
 }
 
 /// Sets the trainer of device 0 to a checkpoint, and the slices of the others.
@@ -134,7 +122,26 @@ pub(super) fn go_on(devices: &dyn Devices, next: ControlFlow<(), u64>) -> Result
     )
 }
 
-/// Tells all other devices that steps come, and gives them the values of the trainer.
+/// Gives all other devices the values of the trainable parameters: what they measure and train is that of device 0.
+///
+/// # Errors
+/// A device that is gone.
+pub(super) fn share_values(devices: &dyn Devices, adam: &Adam) -> Result<(), RunError> {
+    give(devices, &Order::Values)?;
+    if !devices.is_single() {
+        for parameter in adam.parameters() {
+            devices.broadcast(&on_cpu(&parameter.tensor))?;
+        }
+    }
+    Ok(())
+}
+
+/// The numbers of a tensor, for [`Devices::broadcast`].
+fn on_cpu(tensor: &Tensor) -> Tensor {
+    tensor.detach().to_device(Device::Cpu).contiguous()
+}
+
+/// Tells all other devices that steps come, and gives them what they need beside the values.
 pub(super) fn begin_steps(
     trainer: &Trainer<'_>,
     preferences: Option<&Preferences<'_>>,
@@ -154,13 +161,12 @@ pub(super) fn begin_steps(
         skipped: skipped.clone(),
     };
     give(*devices, &order)?;
-    let values = adam.parameters().iter().map(|parameter| &parameter.tensor);
-    let moments = match adam.slices() {
-        None => (0..adam.parameters().len()).map(|i| adam.moments(i)).collect(),
-        Some(_) => Vec::new(),
-    };
-    for tensor in values.chain(moments.iter().flat_map(|Moments { m, v }| [m, v])) {
-        devices.broadcast(&tensor.detach().to_device(Device::Cpu).contiguous())?;
+    if adam.slices().is_none() {
+        for i in 0..adam.parameters().len() {
+            let Moments { m, v } = adam.moments(i);
+            devices.broadcast(&on_cpu(&m))?;
+            devices.broadcast(&on_cpu(&v))?;
+        }
     }
     if let Some(References(numbers)) = preferences.and_then(Objective::references) {
         devices.broadcast(&Tensor::from_slice(numbers.as_flattened()))?;
@@ -168,60 +174,32 @@ pub(super) fn begin_steps(
     Ok(())
 }
 
-/// Sets the values of an optimizer, and moments that are not sliced, to those that device 0 sends after [`Order::Train`].
-fn receive_values(devices: &dyn Devices, adam: &mut Adam, adam_steps: i32) -> Result<(), RunError> {
-    let receive = |like: &Tensor| -> Result<Tensor, DevicesError> {
-        let tensor = like.detach().to_device(Device::Cpu).contiguous().zeros_like();
-        devices.broadcast(&tensor)?;
-        Ok(tensor)
-    };
-    let parameters = adam.parameters().iter();
-    let values: Vec<Tensor> =
-        parameters.map(|parameter| receive(&parameter.tensor)).collect::<Result<_, _>>()?;
-    adam.set_values(&values);
-    adam.set_steps(adam_steps);
-    if adam.slices().is_none() {
-        for (i, like) in values.iter().enumerate() {
-            let moments = Moments { m: receive(like)?, v: receive(like)? };
-            adam.set_moments(i, &moments);
-        }
-    }
-    Ok(())
-}
-
-/// Takes the reference of the objective that device 0 sends after the values.
-fn receive_references(
-    devices: &dyn Devices,
-    preferences: &Preferences<'_>,
-    records: usize,
-) -> Result<(), RunError> {
-    if preferences.has_reference() {
-        let numbers = Tensor::zeros([3 * records as i64], (Kind::Double, Device::Cpu));
-        devices.broadcast(&numbers)?;
-        let numbers = Vec::<f64>::try_from(&numbers).expect("a vector of float64");
-        preferences.start_from(References(numbers.as_chunks::<3>().0.to_vec()));
-    }
-    Ok(())
-}
-
 /// Inputs of a device that have to be those of device 0: what they are, how a difference is called and what it ends with, and
 /// a value that is equal for equal inputs.
-fn inputs(plan: &Plan, lock: &Lock) -> Vec<(Text, ExitCode, String)> {
+fn inputs(plan: &Plan, shape: &Shape, lock: &Lock) -> Vec<(Text, ExitCode, String)> {
     let program =
         format!("{}, libtorch {}, kernels {:.8}", lock.program(), lock.libtorch, lock.kernels);
     let files = |name| {
         let files = lock.input(name).into_iter();
         files.map(|file| format!("{:.16}", file.sha256)).collect::<Vec<_>>().join(", ")
     };
+    let suites = lock.suites.iter().map(|file| format!("{:.16}", file.sha256));
+    // The numbers of a run do not depend on these, but what the devices do together does.
+    let together = format!(
+        "eval.forgetting = {}\nhardware.strategy = {}\n",
+        plan.eval.forgetting,
+        plan.sharing(shape).name()
+    );
     let computation = format!("op {}, products {}", lock.op, lock.machine()[6].1);
     vec![
         (msg!(OTHER_PROGRAM), ExitCode::Device, program),
-        (msg!(OTHER_SETTINGS), ExitCode::Invalid, plan.experiment.settings_but_rate()),
+        (msg!(OTHER_SETTINGS), ExitCode::Invalid, plan.experiment.settings_but_rate() + &together),
         (msg!(OTHER_DATA), ExitCode::Data, files("data")),
         (msg!(OTHER_TOKENIZER), ExitCode::Model, files(Lock::TOKENIZER)),
         (msg!(OTHER_WEIGHTS), ExitCode::Model, files(Lock::WEIGHTS)),
         (msg!(OTHER_INIT), ExitCode::Model, files(Lock::INIT)),
         (msg!(OTHER_TEACHER), ExitCode::Model, files(Lock::TEACHER)),
+        (msg!(OTHER_SUITES), ExitCode::Data, suites.collect::<Vec<_>>().join(", ")),
         (msg!(OTHER_COMPUTATION), ExitCode::Device, computation),
     ]
 }
@@ -230,11 +208,16 @@ fn inputs(plan: &Plan, lock: &Lock) -> Vec<(Text, ExitCode, String)> {
 ///
 /// # Errors
 /// The first difference, the same error on every device.
-pub(super) fn check_same(devices: &dyn Devices, plan: &Plan, lock: &Lock) -> Result<(), RunError> {
+pub(super) fn check_same(
+    devices: &dyn Devices,
+    plan: &Plan,
+    shape: &Shape,
+    lock: &Lock,
+) -> Result<(), RunError> {
     if devices.is_single() {
         return Ok(());
     }
-    let mine = inputs(plan, lock);
+    let mine = inputs(plan, shape, lock);
     let values: Vec<&String> = mine.iter().map(|(.., value)| value).collect();
     let text = serde_json::to_string(&values).expect("plain data");
     let all: Vec<Vec<String>> = devices
@@ -265,82 +248,7 @@ fn first_difference(one: &str, other: &str) -> (String, String) {
     (first(&known, &there), first(&there, &known))
 }
 
-/// Takes part in the run of device 0 as another device, until device 0 ends the run; returns its exit code. Calls
-/// `begun` when the run has its directory: from then on device 0 saves everything when a device is asked to stop.
-///
-/// # Errors
-/// Inputs that cannot be read or are not those of device 0, a pass that fails, or another device that is gone.
-pub fn follow(plan: &Plan, devices: &dyn Devices, begun: &dyn Fn()) -> Result<ExitCode, RunError> {
-    set_up_libtorch(plan);
-    let mut plan = plan.clone();
-    let ended = |code| Ok(ExitCode::of_number(code));
-    match take(devices)? {
-        Order::Load { val_seed, streams } => {
-            plan.take_val_seed(val_seed);
-            plan.take_stream(streams);
-        }
-        Order::End { exit_code } => return ended(exit_code),
-        other => return Err(unexpected(&other)),
-    }
-    let tokenizer = load_tokenizer(&plan)?;
-    let shape = model_shape(&plan, &tokenizer)?;
-    let mut plan = with_drawn(&plan, &tokenizer, &shape)?.into_owned();
-    let mut data = prepare_data(&plan, &tokenizer, shape.vocab_size)?;
-    let weights = weights_of_shape(&plan, shape)?;
-    let method = new_method(&plan, weights, &tokenizer)?;
-    let objective = new_objective(&plan, method.as_ref(), &tokenizer)?;
-    let general = General::of_plan(&plan, &tokenizer, &shape, method.as_ref())?;
-    let keep = general.as_ref().map(|general| general.keep(&plan, &tokenizer, &shape));
-    let keep = keep.transpose()?.flatten();
-    check_same(devices, &plan, &lock(&plan, &tokenizer, &shape, &data)?)?;
-    match take(devices)? {
-        Order::Begin { lr_init, skipped } => {
-            plan.take_rate(lr_init);
-            data.train.skip(skipped);
-        }
-        Order::End { exit_code } => return ended(exit_code),
-        other => return Err(unexpected(&other)),
-    }
-    begun();
-    let options = fit_options(&plan, data.train.samples_per_pass());
-    let scaler = LossScaler::for_dtype(plan.train.dtype);
-    let options_of_step = StepOptions::of_plan(&plan, method.model().shape());
-    let on = (devices, plan.sharing(&shape));
-    let mut trainer =
-        Trainer::shared(method.as_ref(), plan.train.adam, scaler, options_of_step, on);
-    let preferences = plan.objective.preference().map(Preferences::new);
-    trainer.objective = preferences.as_ref().map_or(objective.as_ref(), |preferences| preferences);
-    trainer.keep = keep.as_ref().map(|keep| keep as &dyn Keep);
-    loop {
-        match take_order(devices, &mut trainer.adam)? {
-            Order::Train { position, scaler, adam_steps, epoch_count, skipped } => {
-                trainer.scaler = scaler;
-                receive_values(devices, &mut trainer.adam, adam_steps)?;
-                if let Some(preferences) = &preferences {
-                    receive_references(devices, preferences, data.records)?;
-                }
-                let after_step =
-                    |done: &StepDone<'_>| match order_after_saving(devices, &done.trainer.adam)? {
-                        Order::Next { epoch_count } => Ok(Continue(epoch_count)),
-                        Order::Break => Ok(Break(())),
-                        other => Err(unexpected(&other)),
-                    };
-                let options = options.lasting(epoch_count);
-                let done =
-                    fit(&mut trainer, &mut data.train, &options, position, &skipped, after_step);
-                match done {
-                    // The same on every device: device 0 says it.
-                    Err(RunError::Train(TrainError::LossScale { .. })) => drop(take(devices)?),
-                    done => drop(done?),
-                }
-            }
-            Order::End { exit_code } => return ended(exit_code),
-            other => return Err(unexpected(&other)),
-        }
-    }
-}
-
 /// An order that does not come at this place: the devices are not of one version.
-fn unexpected(order: &Order) -> RunError {
+pub(super) fn unexpected(order: &Order) -> RunError {
     DevicesError::Native(Text::verbatim(format!("{order:?}"))).into()
 }

@@ -5,10 +5,11 @@ use statetune_core::forecast::{SuiteFacts, SuitesFacts};
 use statetune_core::plan::Plan;
 use statetune_core::suite::{ItemText, Suite, SuiteScores};
 
-use super::job::Job;
+use super::job::{Evaluated, Job};
+use super::share::{Measurement, Order, give};
 use crate::RunError;
 use crate::inference::TokenizedSuite;
-use crate::train::FitOptions;
+use crate::train::{FitOptions, Rounds};
 
 /// The suites of a plan, each up to `eval.limit` items.
 ///
@@ -25,10 +26,10 @@ pub(super) fn load_suites(
     plan.eval.suites.iter().map(|file| suite(file)).collect()
 }
 
-/// The scores of the model of a run, with the items of each suite.
+/// The scores of the model of a run, with the items of each suite. All devices compute.
 ///
 /// # Errors
-/// A stop, or a forward pass that fails.
+/// A stop, a forward pass that fails, or a device that is gone.
 pub(super) fn scores(
     job: &Job<'_>,
     suites: &[TokenizedSuite],
@@ -37,16 +38,27 @@ pub(super) fn scores(
     if suites.is_empty() {
         return Ok(Vec::new());
     }
-    let (model, state) = (job.method.model(), job.method.time_state());
+    give(job.devices, &Order::Measure(Measurement::Suites))?;
     let mut look = job.work("suites", suites.iter().map(TokenizedSuite::requests).sum());
-    let mut all = Vec::new();
-    let mut before = 0;
-    for suite in suites {
-        let scores = suite.scores(&model, &state, tokenizer, &mut |done| look(before + done))?;
-        all.push((scores.ok_or(RunError::Stopped)?, suite.suite().item_texts()));
-        before += suite.requests();
-    }
-    Ok(all)
+    let rounds = &mut Rounds::new(job.devices, &mut look);
+    let scores = scores_in_rounds(job.evaluated(), suites, tokenizer, rounds)?;
+    let scores = scores.ok_or(RunError::Stopped)?;
+    let items = suites.iter().map(|suite| suite.suite().item_texts());
+    Ok(scores.into_iter().zip(items).collect())
+}
+
+/// The part of a device in [`scores`]: the scores of each suite, which all of them compute; `None` when a device breaks off.
+///
+/// # Errors
+/// A forward pass that fails, or a device that is gone.
+pub(super) fn scores_in_rounds(
+    evaluated: Evaluated<'_>,
+    suites: &[TokenizedSuite],
+    tokenizer: &Tokenizer,
+    rounds: &mut Rounds<'_>,
+) -> Result<Option<Vec<SuiteScores>>, RunError> {
+    let (model, state) = evaluated.model();
+    suites.iter().map(|suite| suite.scores(&model, &state, tokenizer, rounds)).collect()
 }
 
 /// What the suites cost at each evaluation; `None` without suites.

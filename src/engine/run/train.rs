@@ -11,8 +11,9 @@ use super::begin::Opened;
 use super::course::{Course, Ended};
 use super::guard::Reaction;
 use super::reference::references;
-use super::share::{begin_steps, go_on, restore_all};
+use super::share::{begin_steps, go_on, restore_all, share_values};
 use crate::RunError;
+use crate::optim::Adam;
 use crate::train::{Position, StepDone, Trainer, fit, restore_values};
 
 impl Course<'_, '_> {
@@ -46,7 +47,6 @@ impl Course<'_, '_> {
             begin_steps(trainer, preferences, position, options.epoch_count, &skipped)?;
             let after_step = |done: &StepDone<'_>| {
                 let next = self.after_step(done)?;
-                self.position = done.position;
                 go_on(devices, next)?;
                 Ok(next)
             };
@@ -56,6 +56,7 @@ impl Course<'_, '_> {
             let checkpoint = self.guard.roll_back(&self.job, self.events, step)?;
             self.restore(&checkpoint.record);
             restore_all(&checkpoint, trainer)?;
+            share_values(devices, &trainer.adam)?;
             position = checkpoint.record.position;
             skipped.insert(step - 1);
         }
@@ -88,7 +89,7 @@ impl Course<'_, '_> {
             restore_values(&checkpoint.path, &mut trainer.adam)?;
             self.evaluator.forget_answers();
         }
-        let stopped = stopped || self.find_reference(loader)?;
+        let stopped = stopped || self.find_reference(loader, &trainer.adam)?;
         if let Some(checkpoint) = &opened.resume_from {
             restore_all(checkpoint, trainer)?;
             position = checkpoint.record.position;
@@ -97,6 +98,7 @@ impl Course<'_, '_> {
                 self.settle(checkpoint.name())?;
             }
         }
+        share_values(trainer.devices, &trainer.adam)?;
         let Position { steps, .. } = position;
         self.note_progress(steps)?;
         if stopped {
@@ -118,13 +120,13 @@ impl Course<'_, '_> {
 
     /// Computes the reference of an objective that has one, with the values that the run starts from; whether a stop breaks it
     /// off.
-    fn find_reference(&mut self, loader: &mut Loader<'_>) -> Result<bool, RunError> {
+    fn find_reference(&mut self, loader: &mut Loader<'_>, adam: &Adam) -> Result<bool, RunError> {
         let Some((preferences, records)) = self.preferences else { return Ok(false) };
         if !preferences.needs_references() {
             return Ok(false);
         }
         let validation = self.evaluator.validation.as_mut();
-        match references(&self.job, loader, validation, records) {
+        match references(&self.job, adam, loader, validation, records) {
             Ok(references) => preferences.start_from(references),
             Err(RunError::Stopped) => return Ok(true),
             Err(error) => return Err(error),
@@ -184,6 +186,7 @@ impl Course<'_, '_> {
             return Ok(ControlFlow::Break(()));
         }
         self.recorder.step(&self.job, self.events, done)?;
+        self.position = done.position;
         self.guard.watch_loss(&self.job, self.events, done)?;
 
         if let Some(mean_loss) = done.epoch_mean_loss {

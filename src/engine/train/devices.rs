@@ -3,7 +3,7 @@
 //! [`Devices`] moves tensors and texts between them; [`Single`] is one device alone, [`Group`] a group of processes that meet
 //! through libtorch's TCPStore and speak Gloo. [`Place`] is what a launcher says about a process, [`Processes`] are those that
 //! the program starts itself. [`PassSum`] adds gradients in the order of passes, so that any number of devices gets
-//! the same bits; a [`Feed`] brings the gradients of a pass while the backward pass computes.
+//! the same bits; a [`Feed`] brings the gradients of a pass while the backward pass computes. [`Rounds`] deal out work without gradients, such as evaluations.
 
 mod error;
 mod exchange_time;
@@ -13,6 +13,9 @@ mod native;
 mod passes;
 mod place;
 mod processes;
+mod rounds;
+#[cfg(test)]
+mod threads;
 mod transport;
 
 pub use error::DevicesError;
@@ -22,4 +25,5 @@ pub use group::Group;
 pub use passes::{PassSum, gather_range, gather_slices, sum_of_squares_of_slices};
 pub use place::{Launcher, Place};
 pub use processes::Processes;
+pub use rounds::{Rounds, Sent};
 pub use transport::{Devices, Exchange, Single};

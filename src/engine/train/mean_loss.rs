@@ -1,12 +1,12 @@
 //! The loss of documents, without gradients.
 
-use std::ops::ControlFlow::{self, Break, Continue};
+use std::ops::ControlFlow::{self, Continue};
 
 use statetune_core::data::{Batch, Loader};
 use tch::{Device, Kind, Tensor};
 
 use super::chunks::losses;
-use super::{BatchTensors, LossOptions, Objective, StepModel, TrainError};
+use super::{BatchTensors, LossOptions, Objective, Rounds, StepModel, TrainError};
 use crate::kernels::KernelError;
 use crate::model::{Model, State, TimeState};
 
@@ -25,34 +25,47 @@ pub struct Subject<'a> {
 /// a teacher the distance from the teacher;
 /// `None` without target tokens.
 ///
-/// `look` sees the samples done after every batch, and may break off. `documents` gets the losses of the documents that it
-/// asks for.
+/// `rounds` share the batches, with the samples as units of work. `documents` gets the losses of the documents that it asks for.
 ///
 /// # Errors
-/// A document that cannot be read, and errors of the model's recurrence.
+/// A document that cannot be read, errors of the model's recurrence, and a device that is gone.
 pub fn mean_loss(
     subject: Subject<'_>,
     loader: &mut Loader,
     micro_bsz: u64,
     options: LossOptions,
     documents: &mut DocumentSums,
-    look: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    rounds: &mut Rounds<'_>,
 ) -> Result<ControlFlow<(), Option<f64>>, TrainError> {
     let (mut sum, mut targets) = (0.0, 0);
-    let all = loader.samples_per_pass();
-    let mut first = 0;
-    while first < all {
-        let batch = loader.batch(first, micro_bsz.min(all - first))?;
-        targets += batch.learned();
-        let losses = losses_of_batch(subject, &batch, options)?;
-        documents.add(&batch, &losses);
-        sum += losses.sum(Kind::Double).double_value(&[]);
-        first += micro_bsz;
-        if look(first.min(all)).is_break() {
-            return Ok(Break(()));
+    let asks = !documents.sums.is_empty();
+    let compute = |batch: &Batch, _: &mut dyn FnMut() -> ControlFlow<()>| {
+        let losses = losses_of_batch(subject, batch, options)?;
+        let mut numbers = vec![losses.sum(Kind::Double).double_value(&[])];
+        if asks {
+            numbers.extend(Vec::<f64>::try_from(losses).expect("a vector of float64"));
         }
-    }
-    Ok(Continue((targets > 0).then(|| sum / targets as f64)))
+        Ok::<_, TrainError>(Continue(numbers))
+    };
+    let take = |batch: Batch, numbers: Vec<f64>| {
+        sum += numbers[0];
+        targets += batch.learned();
+        documents.add(&batch, &numbers[1..]);
+    };
+    let done = rounds.each(all_batches(loader, micro_bsz), compute, take)?;
+    Ok(done.map_continue(|()| (targets > 0).then(|| sum / targets as f64)))
+}
+
+/// The batches of all samples of `loader`, with the number of samples in each.
+pub(super) fn all_batches(
+    loader: &mut Loader,
+    micro_bsz: u64,
+) -> impl Iterator<Item = Result<(u64, Batch), TrainError>> {
+    let all = loader.samples_per_pass();
+    (0..all).step_by(micro_bsz as usize).map(move |first| {
+        let samples = micro_bsz.min(all - first);
+        Ok((samples, loader.batch(first, samples)?))
+    })
 }
 
 /// The losses of the first documents of a pair.
@@ -68,14 +81,13 @@ impl DocumentSums {
         DocumentSums { sums: vec![(0.0, 0); documents] }
     }
 
-    /// Adds the losses (n) float64 of the targets of a batch.
-    fn add(&mut self, batch: &Batch, losses: &Tensor) {
-        if self.sums.is_empty() {
+    /// Adds the losses of the targets of a batch; none where no document is asked for.
+    fn add(&mut self, batch: &Batch, losses: &[f64]) {
+        if losses.is_empty() {
             return;
         }
-        let losses = Vec::<f64>::try_from(losses).expect("a vector of float64");
         for (document, loss) in batch.target_documents().into_iter().zip(losses) {
-            self.add_one(document, loss, 1);
+            self.add_one(document, *loss, 1);
         }
     }
 

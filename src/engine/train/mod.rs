@@ -35,8 +35,8 @@ pub use checkpoint::{
     SaveError, digest_values, restore, restore_values, save as save_checkpoint, write_values,
 };
 pub use devices::{
-    Devices, DevicesError, Exchange, Group, Launcher, PassSum, Place, Processes, Single,
-    exchange_time,
+    Devices, DevicesError, Exchange, Group, Launcher, PassSum, Place, Processes, Rounds, Sent,
+    Single, exchange_time,
 };
 pub use error::TrainError;
 pub use fit::{StepDone, fit};

@@ -60,6 +60,19 @@ pub struct RowLogProbs {
     pub mismatched: Vec<f64>,
 }
 
+impl RowLogProbs {
+    /// All of them, to send.
+    pub(super) fn numbers(self) -> Vec<f64> {
+        [self.rows, self.mismatched].concat()
+    }
+
+    /// Those of a batch, from [`RowLogProbs::numbers`].
+    pub(super) fn of_batch(batch: &Batch, mut numbers: Vec<f64>) -> RowLogProbs {
+        let mismatched = numbers.split_off(batch.rows);
+        RowLogProbs { rows: numbers, mismatched }
+    }
+}
+
 /// What a step minimises, in numbers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Weighed {

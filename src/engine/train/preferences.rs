@@ -9,31 +9,31 @@ use std::ops::ControlFlow::{self, Break, Continue};
 use statetune_core::data::{Batch, Loader, RowAnswers};
 use statetune_core::objective::{Answer, Judged, Preference, RewardSums, Rewards, Sample};
 
-use super::mean_loss::row_log_probs;
+use super::mean_loss::{all_batches, row_log_probs};
 use super::objective::{Objective, RowLogProbs, Weighed};
 use super::references::{MISMATCHED, References, is_pair, place_of};
-use super::{BatchTensors, DocumentSums, LossOptions, StepModel, TrainError};
+use super::{BatchTensors, DocumentSums, LossOptions, Rounds, StepModel, TrainError};
 use crate::model::{Model, TimeState};
 
 impl References {
-    /// Computes those of every record of `loader` with a model that starts from `state`. `look` sees the records done after
-    /// every batch, and may break off.
+    /// Computes those of every record of `loader` with a model that starts from `state`. `rounds` share the batches, with the
+    /// records as units of work.
     ///
     /// # Errors
-    /// A document that cannot be read, and errors of the model's recurrence.
+    /// A document that cannot be read, errors of the model's recurrence, and a device that is gone.
     pub fn add(
         &mut self,
         (model, state): (&Model, &TimeState),
         loader: &mut Loader<'_>,
         micro_bsz: u64,
         options: LossOptions,
-        look: &mut dyn FnMut(u64) -> ControlFlow<()>,
+        rounds: &mut Rounds<'_>,
     ) -> Result<ControlFlow<()>, TrainError> {
         let samples = loader.first_samples();
-        let mut done = 0;
-        for samples in samples.chunks(micro_bsz as usize) {
-            let batch = loader.batch_of(samples.iter().copied())?;
-            let log_probs = log_probs(model, state, &batch, options)?;
+        let batches = samples
+            .chunks(micro_bsz as usize)
+            .map(|samples| Ok((samples.len() as u64, loader.batch_of(samples.iter().copied())?)));
+        let take = |batch: Batch, log_probs: RowLogProbs| {
             for Record { record, rows, mismatched } in records(&batch) {
                 for (side, row) in rows.into_iter().enumerate() {
                     if let Some(row) = row {
@@ -44,13 +44,27 @@ impl References {
                     self.0[record][MISMATCHED] = log_probs.mismatched[row];
                 }
             }
-            done += samples.len() as u64;
-            if look(done).is_break() {
-                return Ok(Break(()));
-            }
-        }
-        Ok(Continue(()))
+        };
+        each_log_probs((model, state), batches, options, rounds, take)
     }
+}
+
+/// Shares out the log-probabilities of `batches`, and calls `take` with those of each.
+fn each_log_probs(
+    (model, state): (&Model, &TimeState),
+    batches: impl Iterator<Item = Result<(u64, Batch), TrainError>>,
+    options: LossOptions,
+    rounds: &mut Rounds<'_>,
+    mut take: impl FnMut(Batch, RowLogProbs),
+) -> Result<ControlFlow<()>, TrainError> {
+    let compute = |batch: &Batch, _: &mut dyn FnMut() -> ControlFlow<()>| {
+        Ok::<_, TrainError>(Continue(log_probs(model, state, batch, options)?.numbers()))
+    };
+    let take_numbers = |batch: Batch, numbers| {
+        let log_probs = RowLogProbs::of_batch(&batch, numbers);
+        take(batch, log_probs);
+    };
+    rounds.each(batches, compute, take_numbers)
 }
 
 /// An objective that compares answers, with its reference.
@@ -205,35 +219,30 @@ pub type LossAndRewards = (f64, Option<Rewards>);
 /// The loss of every record of `loader` and how their answers are judged, for a model that starts from `state`, in nats;
 /// `None` without records.
 ///
-/// `look` sees the records done after every batch, and may break off. `documents` gets the losses of the documents that it
-/// asks for.
+/// `rounds` share the batches, with the records as units of work. `documents` gets the losses of the documents that it asks for.
 ///
 /// # Errors
-/// A document that cannot be read, and errors of the model's recurrence.
+/// A document that cannot be read, errors of the model's recurrence, and a device that is gone.
 pub fn mean_preference_loss(
     preferences: &Preferences<'_>,
-    (model, state): (&Model, &TimeState),
+    model: (&Model, &TimeState),
     loader: &mut Loader<'_>,
     micro_bsz: u64,
     options: LossOptions,
     documents: &mut DocumentSums,
-    look: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    rounds: &mut Rounds<'_>,
 ) -> Result<ControlFlow<(), Option<LossAndRewards>>, TrainError> {
     let (mut samples, mut of_samples) = (Vec::new(), Vec::new());
-    let all = loader.samples_per_pass();
-    let mut first = 0;
-    while first < all {
-        let batch = loader.batch(first, micro_bsz.min(all - first))?;
-        let log_probs = log_probs(model, state, &batch, options)?;
+    let take = |batch: Batch, log_probs: RowLogProbs| {
         for record in records(&batch) {
             samples.push(preferences.sample(&batch, &record, &log_probs));
             let row = record.rows.into_iter().flatten().next();
             of_samples.push(row.and_then(|row| batch.documents[row].first().copied()));
         }
-        first += micro_bsz;
-        if look(first.min(all)).is_break() {
-            return Ok(Break(()));
-        }
+    };
+    let batches = all_batches(loader, micro_bsz);
+    if each_log_probs(model, batches, options, rounds, take)?.is_break() {
+        return Ok(Break(()));
     }
     let judged = preferences.preference.judge(&samples);
     for (document, one) in of_samples.iter().zip(&judged) {

@@ -1,21 +1,17 @@
 //! The work of a step on one of several devices, which take its passes in turn.
 
+use std::ops::ControlFlow::{self, Continue};
+
 use statetune_core::data::Batch;
 use tch::Tensor;
 
 use super::TrainError;
 use super::batch::with_targets;
-use super::devices::{Feed, PassSum};
+use super::devices::{Feed, PassSum, Rounds};
 use super::objective::{RowLogProbs, Weighed};
 use super::step::{Losses, Trainer};
 use super::step_work::StepWork;
 use crate::optim::Slices;
-
-/// The rows of a micro-batch, and its mismatched rows that have targets.
-fn row_counts(batch: &Batch) -> [usize; 2] {
-    let others = batch.answers.as_ref().map(|answers| &answers.mismatched);
-    [batch.rows, others.filter(|others| others.learned() > 0).map_or(0, |others| others.rows)]
-}
 
 impl Trainer<'_> {
     /// Forward and backward of the passes that this device takes in turn with the others. The results are those of
@@ -61,26 +57,16 @@ impl Trainer<'_> {
         step: u64,
     ) -> Result<Vec<RowLogProbs>, TrainError> {
         let mut log_probs = vec![RowLogProbs::default(); batches.len()];
-        let passes: Vec<usize> = with_targets(batches).collect();
-        for round in passes.chunks(self.devices.count()) {
-            let size = |i: &usize| row_counts(&batches[*i]).iter().sum::<usize>();
-            let room = round.iter().map(size).max().unwrap_or(0);
-            let mine = match round.get(self.devices.rank()) {
-                Some(&i) => self.log_probs(batches, i, step)?,
-                None => RowLogProbs::default(),
-            };
-            let mut numbers = [mine.rows, mine.mismatched].concat();
-            numbers.resize(room, 0.0);
-            let of_round = self.devices.gather(&Tensor::from_slice(&numbers))?;
-            for (device, &i) in round.iter().enumerate() {
-                let numbers = Vec::<f64>::try_from(of_round.get(device as i64));
-                let mut rows = numbers.expect("a vector of float64");
-                let [count, others] = row_counts(&batches[i]);
-                rows.truncate(count + others);
-                let mismatched = rows.split_off(count);
-                log_probs[i] = RowLogProbs { rows, mismatched };
-            }
-        }
+        let passes = with_targets(batches).map(|i| Ok((1, i)));
+        let compute = |&i: &usize, _: &mut dyn FnMut() -> ControlFlow<()>| {
+            Ok::<_, TrainError>(Continue(self.log_probs(batches, i, step)?.numbers()))
+        };
+        let take = |i: usize, numbers| {
+            log_probs[i] = RowLogProbs::of_batch(&batches[i], numbers);
+        };
+        // A step is not broken off.
+        let mut look = |_| Continue(());
+        let _ = Rounds::new(self.devices, &mut look).each(passes, compute, take)?;
         Ok(log_probs)
     }
 }

@@ -58,7 +58,8 @@ catalogue! {
     OTHER_DATA: "other documents", "文档";
     OTHER_TOKENIZER: "another tokenizer", "分词器";
     OTHER_WEIGHTS: "other weights", "权重";
-    OTHER_TEACHER: "files of the teacher", "教师的文件";
+    OTHER_TEACHER: "other files of the teacher, or another general text", "教师的文件或通用文本";
+    OTHER_SUITES: "other suites", "评测集";
     OTHER_INIT: "another initial state", "初始状态";
     OTHER_PROGRAM: "another version of statetune", "statetune 的版本";
     OTHER_SETTINGS: "other settings", "设置";

@@ -107,18 +107,24 @@ impl dyn Devices + '_ {
     /// # Errors
     /// As for `tell`.
     pub fn gather_texts(&self, text: &str) -> Result<Vec<String>, DevicesError> {
-        let lengths = self.gather(&Tensor::from_slice(&[text.len() as i64]))?;
+        let all = self.gather_bytes(text.as_bytes())?;
+        Ok(all.iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).collect())
+    }
+
+    /// The bytes of all devices, in their order; each device may have any number of them.
+    ///
+    /// # Errors
+    /// As for `tell`.
+    pub fn gather_bytes(&self, mine: &[u8]) -> Result<Vec<Vec<u8>>, DevicesError> {
+        let lengths = self.gather(&Tensor::from_slice(&[mine.len() as i64]))?;
         let lengths: Vec<i64> =
             (0..self.count()).map(|r| lengths.int64_value(&[r as i64, 0])).collect();
         let longest = lengths.iter().copied().max().unwrap_or(0);
         let padded = Tensor::zeros([longest], (Kind::Uint8, Device::Cpu));
-        padded.narrow(0, 0, text.len() as i64).copy_(&Tensor::from_slice(text.as_bytes()));
+        padded.narrow(0, 0, mine.len() as i64).copy_(&Tensor::from_slice(mine));
         let rows = self.gather(&padded)?;
-        let text = |(r, &len): (usize, &i64)| {
-            let row = rows.get(r as i64).narrow(0, 0, len);
-            String::from_utf8_lossy(&bytes(&row)).into_owned()
-        };
-        Ok(lengths.iter().enumerate().map(text).collect())
+        let of_device = |(r, &len): (usize, &i64)| bytes(&rows.get(r as i64).narrow(0, 0, len));
+        Ok(lengths.iter().enumerate().map(of_device).collect())
     }
 
     /// The numbers of all devices, in their order; whether one of them was asked to stop travels along.
