@@ -9,10 +9,11 @@ use statetune_core::plan::{ModelSource, PeftPlan, Plan, Purpose, TokenizerPlan};
 use statetune_core::records::RunDir;
 use statetune_core::shell::shell_path;
 use statetune_core::store::find_run_ref;
+use statetune_core::tensorfile::is_written_through;
 use statetune_engine::exports::ExportKind;
 use statetune_engine::run::{Merge, Merged, StatesPlace, merge as write};
 
-use super::replace::{ReplaceArgs, is_export, is_of_run, with_passport};
+use super::replace::{ReplaceArgs, is_export, is_of_run, say_written, with_passport};
 use super::subject::{exported_file, fail, state_of};
 use super::{Color, ExperimentArgs, MovedFiles, say, show, tell};
 
@@ -88,7 +89,7 @@ pub(super) fn merge(args: &MergeArgs, color: Color) -> ExitCode {
         name.push("-merged.pth");
         exported.with_file_name(name)
     });
-    if out.extension().is_none_or(|extension| extension != "pth") {
+    if out.extension().is_none_or(|extension| extension != "pth") && !is_written_through(&out) {
         let message = msg!(NOT_A_PTH_NAME, out);
         let help = msg!(EXPORT_MAKES_OTHER_FORMS, pth = out.with_extension("pth"));
         return refuse(Diagnostic::error(message).help(help));
@@ -117,7 +118,7 @@ pub(super) fn merge(args: &MergeArgs, color: Color) -> ExitCode {
             if let Some(state) = &state {
                 tell(where_the_state_is(&plan, &out, state));
             }
-            say(out.display());
+            say_written(&out, out.display());
             if let Some(state) = state {
                 say(state.display());
             }

@@ -292,14 +292,16 @@ fn a_terminal_that_cannot_be_drawn_on() {
     case.statetune(&["run", STATE]).is_done();
     let arguments = "watch latest < /dev/null";
     let Some(mut terminal) = Terminal::run_in(&case, "setsid --wait", arguments) else { return };
-    terminal.shows(
+    let run = case.only_run();
+    terminal.shows(&format!(
         "\
 error[ST6096]: cannot draw on this terminal
   |
   = note: No such device or address (os error 6)
-  = help: `statetune watch RUN | cat` tells the same in lines",
-    );
-    assert_eq!(terminal.ends(), Some(70));
+  = help: `statetune watch {} | cat` tells the same in lines",
+        run.display()
+    ));
+    assert_eq!(terminal.ends(), Some(29));
 }
 
 /// Of a plan only what is another one now is told, after a save in place and after one by a rename.

@@ -23,7 +23,7 @@ use super::remove::at;
 use crate::diagnostic::{Text, msg};
 use crate::digest::{hex, sha256_of_file};
 use crate::records::{CHECKPOINTS, FOLDERS, LOCK_FILE, RunRecord, UNPACKING, dir_name, take_lock};
-use crate::tensorfile::write_atomically;
+use crate::tensorfile::{is_written_through, write_atomically};
 
 const SCHEMA: &str = "statetune.pack/1";
 const MANIFEST: &str = "pack.json";
@@ -66,9 +66,9 @@ pub struct PackedFile {
 /// Packs the run at `run` into the file `out` and verifies the result by reading it back.
 ///
 /// # Errors
-/// When another process trains the run, `out` exists, or a file cannot be read or written.
+/// When another process trains the run, `out` is an existing file or folder, or a file cannot be read or written.
 pub fn pack_run(run: &Path, out: &Path, checkpoints: bool) -> Result<PackManifest, ChangeRunError> {
-    if out.exists() {
+    if out.exists() && !is_written_through(out) {
         return Err(ChangeRunError::Exists { path: out.to_path_buf() });
     }
     let _lock = take_lock(run)?;
