@@ -57,7 +57,8 @@ const MAY_USE: [(&str, &str); 43] = [
     ("core/resolved_settings", "core/config core/diagnostic core/records"),
     (
         "core/store",
-        "core/config core/diagnostic core/digest core/objective core/records core/resolved_settings core/tensorfile",
+        "core/config core/diagnostic core/digest core/input_file core/objective core/records core/resolved_settings \
+         core/tensorfile",
     ),
     (
         "core/plan",

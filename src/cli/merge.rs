@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
+use statetune_core::hub::is_on_hub;
 use statetune_core::plan::{ModelSource, PeftPlan, Plan, Purpose, TokenizerPlan};
 use statetune_core::records::RunDir;
 use statetune_core::shell::shell_path;
@@ -73,8 +74,9 @@ pub(super) fn merge(args: &MergeArgs, color: Color) -> ExitCode {
         Err(code) => return code,
     };
     let base = match (&args.moved.model, &plan.model.source) {
-        (Some(model), _) | (None, ModelSource::Load(model)) => model.clone(),
-        (None, ModelSource::Scratch { .. }) => {
+        (Some(model), _) if !is_on_hub(model) => model.clone(),
+        (_, ModelSource::Load(model)) => model.clone(),
+        (_, ModelSource::Scratch { .. }) => {
             let message = msg!(RUN_HAS_NO_BASE, run);
             let help = msg!(RUN_MADE_WHOLE_MODEL, exported);
             return refuse(Diagnostic::error(message).help(help));

@@ -117,7 +117,7 @@ fn similar_file(path: &Path) -> Option<Text> {
     let names: Vec<String> = fs::read_dir(shown)
         .ok()?
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| name.len() > 2) // any two letters are similar
+        .filter(|other| other.len() > 2 && other != name) // any two letters are similar
         .collect();
     let near = nearest_word(name, names.iter().map(String::as_str))?;
     Some(msg!(SIMILAR_FILE, file = folder.join(near)))
