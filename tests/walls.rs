@@ -74,7 +74,7 @@ const MAY_USE: [(&str, &str); 43] = [
     (
         "core/look",
         "core/arch core/data core/diagnostic core/digest core/objective core/plan core/records core/resolved_settings \
-         core/shell core/store core/suite core/words",
+         core/shell core/store core/suite core/tensorfile core/words",
     ),
     ("engine/tensors", "core/plan core/tensorfile"),
     ("engine/kernels", "core/arch core/diagnostic core/digest"),

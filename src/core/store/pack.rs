@@ -186,7 +186,10 @@ impl From<Text> for Refusal {
 /// # Errors
 /// When a run of that name exists, the archive is not valid, or a file cannot be written. Then nothing is left behind.
 pub fn unpack_run(pack: &Path, runs_dir: &Path) -> Result<(PathBuf, PackManifest), ChangeRunError> {
-    let file = stream(pack).map_err(at(pack))?;
+    let file = stream(pack).map_err(|error| {
+        let problem = Text::from(&error);
+        ChangeRunError::Archive { path: pack.to_path_buf(), problem }
+    })?;
     let is_new = !runs_dir.exists();
     fs::create_dir_all(runs_dir).map_err(at(runs_dir))?;
     let result = unpack_into(pack, file, runs_dir);
