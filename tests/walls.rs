@@ -17,10 +17,8 @@ const CRATES: [(&str, &str); 3] =
     [("core", "statetune_core"), ("engine", "statetune_engine"), ("cli", "statetune_cli")];
 
 /// Each room with the rooms that it may use, all of which stand above it. So no two rooms use each other.
-const MAY_USE: [(&str, &str); 42] = [
-    ("core/bounded", ""),
+const MAY_USE: [(&str, &str); 43] = [
     ("core/lang", ""),
-    ("core/digest", ""),
     ("core/exit", ""),
     ("core/hold", ""),
     ("core/lr_curve", ""),
@@ -28,9 +26,12 @@ const MAY_USE: [(&str, &str); 42] = [
     ("core/shell", ""),
     ("core/tagged", ""),
     ("core/diagnostic", "core/lang core/shell"),
+    ("core/input_file", "core/diagnostic"),
+    ("core/bounded", "core/input_file"),
+    ("core/digest", "core/input_file"),
     ("core/words", "core/diagnostic core/lang"),
     ("core/work", "core/words"),
-    ("core/tensorfile", "core/diagnostic"),
+    ("core/tensorfile", "core/diagnostic core/input_file"),
     ("core/hub", "core/diagnostic core/digest core/tensorfile core/work"),
     ("core/arch", "core/diagnostic core/tensorfile"),
     ("core/quant", "core/arch"),
@@ -39,7 +40,8 @@ const MAY_USE: [(&str, &str); 42] = [
     ("core/peft", "core/arch core/diagnostic"),
     (
         "core/data",
-        "core/bounded core/diagnostic core/digest core/hold core/packed core/shell core/words core/work",
+        "core/bounded core/diagnostic core/digest core/hold core/input_file core/packed core/shell core/tensorfile core/words \
+         core/work",
     ),
     ("core/suite", "core/data core/diagnostic core/digest core/words"),
     ("core/objective", "core/data core/tagged"),
@@ -49,13 +51,14 @@ const MAY_USE: [(&str, &str); 42] = [
     ),
     (
         "core/config",
-        "core/arch core/data core/diagnostic core/hub core/lang core/lr_curve core/objective core/peft core/records \
+        "core/arch core/data core/diagnostic core/hub core/input_file core/lang core/lr_curve core/objective core/peft core/records \
          core/shell core/tagged core/words",
     ),
     ("core/resolved_settings", "core/config core/diagnostic core/records"),
     (
         "core/store",
-        "core/config core/diagnostic core/digest core/objective core/records core/resolved_settings core/tensorfile",
+        "core/config core/diagnostic core/digest core/input_file core/objective core/records core/resolved_settings \
+         core/tensorfile",
     ),
     (
         "core/plan",
@@ -71,7 +74,7 @@ const MAY_USE: [(&str, &str); 42] = [
     (
         "core/look",
         "core/arch core/data core/diagnostic core/digest core/objective core/plan core/records core/resolved_settings \
-         core/shell core/store core/suite core/words",
+         core/shell core/store core/suite core/tensorfile core/words",
     ),
     ("engine/tensors", "core/plan core/tensorfile"),
     ("engine/kernels", "core/arch core/diagnostic core/digest"),

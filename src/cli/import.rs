@@ -11,6 +11,7 @@ use statetune_core::exit::ExitCode;
 use statetune_core::import::{ImportError, Imported, from_infctx, from_script};
 use statetune_core::tensorfile::create_atomically;
 
+use super::replace::{dash, say_written};
 use super::table::table;
 use super::{Color, Format, say, show, tell};
 
@@ -32,8 +33,8 @@ pub(super) fn import(args: &ImportArgs, color: Color) -> ExitCode {
     match try_import(args) {
         Ok(imported) => {
             let account = account(&imported, args.format);
-            match args.out {
-                Some(_) => say(account),
+            match &args.out {
+                Some(out) => say_written(out, account),
                 None => {
                     tell(account);
                     say(imported.toml.trim_end());
@@ -73,6 +74,9 @@ fn try_import(args: &ImportArgs) -> Result<Imported, Box<(ExitCode, Diagnostic)>
         Box::new((code, fault))
     })?;
     if let Some(out) = &args.out {
+        if let Some(fault) = dash(out) {
+            return Err(Box::new((ExitCode::Invalid, fault)));
+        }
         create_atomically(out, imported.toml.as_bytes()).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => {
                 let (code, fault) = *invalid(msg!(FILE_EXISTS, out));

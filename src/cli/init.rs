@@ -4,19 +4,21 @@ mod answers;
 mod text;
 
 use std::fs;
-use std::io::{self, BufRead, IsTerminal as _, Write as _};
+use std::io::{self, BufRead, ErrorKind, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+use statetune_core::arch::ModelError;
 use statetune_core::config::{ConfigError, Overrides, Recipe, parse, schema_text};
 use statetune_core::data::{DataType, FILE_TYPES, Suited, Tokenizer, suited};
 use statetune_core::diagnostic::{Diagnostic, Severity, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::hub::{HubDataset, HubFile, is_on_hub};
+use statetune_core::input_file::regular_file;
 use statetune_core::look::files::{has_fitting_vocabulary, look_into_files};
 use statetune_core::plan::{Plan, Purpose, missing_path_helps, resolve};
 use statetune_core::shell::shell_path;
-use statetune_core::tensorfile::write_atomically;
+use statetune_core::tensorfile::{WeightsError, write_atomically};
 use statetune_engine::kernels::find_driver;
 
 use answers::{Answers, DeviceAnswer};
@@ -224,8 +226,17 @@ fn check_model(file: &Path) -> Result<(), Box<Diagnostic>> {
     if is_on_hub(file) {
         return HubFile::parse(file).map(|_| ());
     }
-    let message = msg!(WEIGHTS_DO_NOT_EXIST, path = file);
-    if file.is_file() { Ok(()) } else { Err(missing("model.load_model", file, message)) }
+    match regular_file(file) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let message = msg!(WEIGHTS_DO_NOT_EXIST, path = file);
+            Err(missing("model.load_model", file, message))
+        }
+        Err(source) => {
+            let fault = WeightsError::Read { path: file.to_path_buf(), source };
+            Err(Box::new(ModelError::from(fault).diagnostic()))
+        }
+    }
 }
 
 /// The fault of a file that does not exist.

@@ -322,12 +322,17 @@ fn fetch_weights(loaded: &Loaded) -> Result<(), Box<Diagnostic>> {
     else {
         return Ok(());
     };
-    let key = "model.load_model";
-    let placed = |fault: Box<Diagnostic>| Box::new(loaded.at(key, *fault));
-    let file = HubFile::parse(path).map_err(placed)?;
-    let begins = || tell(format_args!("fetching {file}"));
-    file.fetch(begins).map_err(placed)?;
-    Ok(())
+    let placed = |fault: Box<Diagnostic>| Box::new(loaded.at("model.load_model", *fault));
+    fetched(path).map(drop).map_err(placed)
+}
+
+/// The path on this machine of weights that may be on a hub, from which they are downloaded.
+fn fetched(path: &Path) -> Result<PathBuf, Box<Diagnostic>> {
+    if !is_on_hub(path) {
+        return Ok(path.to_path_buf());
+    }
+    let file = HubFile::parse(path)?;
+    file.fetch(|| tell(format_args!("fetching {file}")))
 }
 
 /// Downloads the data sets of an experiment from a hub, unless they are on this machine, and tells which of their files

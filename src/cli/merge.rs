@@ -5,14 +5,16 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
+use statetune_core::hub::is_on_hub;
 use statetune_core::plan::{ModelSource, PeftPlan, Plan, Purpose, TokenizerPlan};
 use statetune_core::records::RunDir;
 use statetune_core::shell::shell_path;
 use statetune_core::store::find_run_ref;
+use statetune_core::tensorfile::is_written_through;
 use statetune_engine::exports::ExportKind;
 use statetune_engine::run::{Merge, Merged, StatesPlace, merge as write};
 
-use super::replace::{ReplaceArgs, is_export, is_of_run, with_passport};
+use super::replace::{ReplaceArgs, is_export, is_of_run, say_written, with_passport};
 use super::subject::{exported_file, fail, state_of};
 use super::{Color, ExperimentArgs, MovedFiles, say, show, tell};
 
@@ -72,8 +74,9 @@ pub(super) fn merge(args: &MergeArgs, color: Color) -> ExitCode {
         Err(code) => return code,
     };
     let base = match (&args.moved.model, &plan.model.source) {
-        (Some(model), _) | (None, ModelSource::Load(model)) => model.clone(),
-        (None, ModelSource::Scratch { .. }) => {
+        (Some(model), _) if !is_on_hub(model) => model.clone(),
+        (_, ModelSource::Load(model)) => model.clone(),
+        (_, ModelSource::Scratch { .. }) => {
             let message = msg!(RUN_HAS_NO_BASE, run);
             let help = msg!(RUN_MADE_WHOLE_MODEL, exported);
             return refuse(Diagnostic::error(message).help(help));
@@ -88,7 +91,7 @@ pub(super) fn merge(args: &MergeArgs, color: Color) -> ExitCode {
         name.push("-merged.pth");
         exported.with_file_name(name)
     });
-    if out.extension().is_none_or(|extension| extension != "pth") {
+    if out.extension().is_none_or(|extension| extension != "pth") && !is_written_through(&out) {
         let message = msg!(NOT_A_PTH_NAME, out);
         let help = msg!(EXPORT_MAKES_OTHER_FORMS, pth = out.with_extension("pth"));
         return refuse(Diagnostic::error(message).help(help));
@@ -117,7 +120,7 @@ pub(super) fn merge(args: &MergeArgs, color: Color) -> ExitCode {
             if let Some(state) = &state {
                 tell(where_the_state_is(&plan, &out, state));
             }
-            say(out.display());
+            say_written(&out, out.display());
             if let Some(state) = state {
                 say(state.display());
             }

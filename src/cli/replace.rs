@@ -1,5 +1,6 @@
 //! Files that a command is told to write: which existing ones are replaced.
 
+use std::fmt::Display;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -8,10 +9,10 @@ use clap::Args;
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::records::RunDir;
-use statetune_core::tensorfile::{is_written_through, write_atomically};
+use statetune_core::tensorfile::{is_standard_output, is_written_through, write_atomically};
 use statetune_engine::exports::{BaseWeights, ExportKind, Passport};
 
-use super::{Color, show};
+use super::{Color, say, show, tell};
 
 /// Replaces the text of a file atomically. Symbolic links and permissions stay.
 pub(super) fn rewrite(file: &Path, text: &str) -> io::Result<()> {
@@ -74,6 +75,20 @@ impl ReplaceArgs {
             })
         })
     }
+}
+
+/// Says what was written to `out`: on standard error where that is standard output, which has the content.
+pub(super) fn say_written(out: &Path, line: impl Display) {
+    match is_standard_output(out) {
+        true => tell(line),
+        false => say(line),
+    }
+}
+
+/// The error for a device or pipe where a command writes several files.
+pub(super) fn one_of_several(out: &Path) -> Option<Diagnostic> {
+    let fault = || Diagnostic::error(msg!(OUT_TAKES_ONE_FILE, out)).help(msg!(NAME_A_FILE_AS_OUT));
+    is_written_through(out).then(fault)
 }
 
 /// The error for `-`, which means standard output elsewhere and would be the name of a file here.

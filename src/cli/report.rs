@@ -12,8 +12,8 @@ use statetune_core::records::ReadRunError;
 use statetune_core::store::StoredRun;
 use statetune_core::tensorfile::write_atomically;
 
-use super::replace::ReplaceArgs;
-use super::{Color, say, show};
+use super::replace::{ReplaceArgs, say_written};
+use super::{Color, show};
 
 #[derive(Args, Debug)]
 pub(super) struct ReportArgs {
@@ -69,7 +69,7 @@ fn write(runs: &[StoredRun], out: &Path, color: Color) -> ExitCode {
     };
     match write_atomically(out, |file| file.write_all(html.as_bytes())) {
         Ok(()) => {
-            say(format_args!("report   {}", out.display()));
+            say_written(out, format_args!("report   {}", out.display()));
             ExitCode::Ok
         }
         Err(error) => {

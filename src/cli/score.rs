@@ -20,7 +20,7 @@ use statetune_engine::tensors::device;
 use statetune_engine::{RunError, quant};
 use tch::{Kind, Tensor};
 
-use super::replace::ReplaceArgs;
+use super::replace::{ReplaceArgs, say_written};
 use super::subject::{Found, Part, SubjectArgs, check, tell_parts};
 use super::{Color, say, show};
 
@@ -200,8 +200,9 @@ pub(super) fn score(args: &ScoreArgs, color: Color) -> ExitCode {
     };
     match answer(args, found, color) {
         Ok(answer) => {
-            match args.format {
-                Format::Json => say(answer),
+            match (args.format, &args.grad_out) {
+                (Format::Json, Some(out)) => say_written(out, answer),
+                (Format::Json, None) => say(answer),
             }
             ExitCode::Ok
         }

@@ -7,17 +7,17 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
-use statetune_core::tensorfile::{Dtype, TensorFile};
+use statetune_core::tensorfile::{Dtype, TensorFile, is_written_through};
 use statetune_core::words::count;
 use statetune_engine::RunError;
 use statetune_engine::exports::{
     ExportKind, ExportOptions, Passport, StateDifference, StateFile, check_alike, combine,
-    differences, save_state, shift_differences,
+    differences, save_state, save_state_pth, shift_differences,
 };
 use statetune_engine::model::{Shift, TimeState};
 use tch::Kind;
 
-use super::replace::{ReplaceArgs, is_export, is_of_run, with_passport};
+use super::replace::{ReplaceArgs, is_export, is_of_run, say_written, with_passport};
 use super::subject::{SubjectArgs, fail};
 use super::table::table;
 use super::{Color, Format, say, show};
@@ -92,7 +92,8 @@ enum Command {
 /// Output of a new state.
 #[derive(Args, Debug)]
 struct OutArgs {
-    /// Write `STEM.pth`, its passport `STEM.json`, and without shift states `STEM.st`. The ending may be written too.
+    /// Write `STEM.pth`, its passport `STEM.json`, and without shift states `STEM.st`. The ending may be written too. A
+    /// device or pipe gets the `.pth` alone.
     #[arg(long, value_name = "STEM", value_parser = stem)]
     out: PathBuf,
     #[command(flatten)]
@@ -105,6 +106,9 @@ struct OutArgs {
 impl OutArgs {
     /// Refuses to replace one of `states`, and a file that is not a combined state. Shows the error.
     fn check(&self, states: &[StateFile], color: Color) -> Result<(), ExitCode> {
+        if is_written_through(&self.out) {
+            return Ok(());
+        }
         let [pth, st] = ["pth", "st"].map(|ending| self.out.with_added_extension(ending));
         let files: Vec<PathBuf> = with_passport(&pth).into_iter().chain([st]).collect();
         let inputs: Vec<PathBuf> = states.iter().map(|one| one.path.clone()).collect();
@@ -113,12 +117,13 @@ impl OutArgs {
     }
 }
 
-/// The name of files without an ending that the program adds.
+/// The name of files without an ending that the program adds; a device or pipe keeps its name.
 fn stem(text: &str) -> Result<PathBuf, Infallible> {
     let path = Path::new(text);
     let is_added =
         path.extension().is_some_and(|ending| ["pth", "st"].iter().any(|one| ending == *one));
-    Ok(if is_added { path.with_extension("") } else { path.to_path_buf() })
+    let is_stem = !is_added || is_written_through(path);
+    Ok(if is_stem { path.to_path_buf() } else { path.with_extension("") })
 }
 
 /// Number format of a `.pth`.
@@ -276,11 +281,15 @@ impl StateArgs {
         let written = combine(&states, weights, operation).map_err(RunError::from).and_then(
             |(state, passport)| {
                 let export = ExportOptions { dtype: out.dtype.dtype(), passport: &passport };
+                if is_written_through(&out.out) {
+                    save_state_pth(&state, &out.out, &export)?;
+                    return Ok(vec![out.out.clone()]);
+                }
                 Ok(save_state(&state, &out.out, &export)?)
             },
         );
         for path in written.map_err(|error| fail(&error, color))? {
-            say(format_args!("state  {}", path.display()));
+            say_written(&path, format_args!("state  {}", path.display()));
         }
         Ok(())
     }

@@ -11,13 +11,13 @@ use tch::Device;
 
 pub(super) use self::sampling::{SampleArgs, at_least_0, from_0_to_1, probability};
 use super::replace::is_same_file;
-use super::{Color, ExperimentArgs, MovedFiles, show, tell};
+use super::{Color, ExperimentArgs, MovedFiles, fetched, show, tell};
 use statetune_core::config::template_of_weights;
 use statetune_core::data::{Template, Tokenizer};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::{
-    ModelSource, PeftPlan, Plan, Purpose, TokenizerPlan, built_in_template,
+    ModelSource, PeftPlan, Plan, Purpose, TokenizerPlan, built_in_template, missing_path_helps,
 };
 use statetune_core::records::RunDir;
 use statetune_core::records::dir_name;
@@ -40,7 +40,7 @@ use statetune_engine::run::{CHARACTERS, export_at};
 /// Folder of runs, and files that replace those of a run.
 #[derive(Args, Clone, Debug)]
 pub(super) struct SubjectArgs {
-    /// Weights to use instead of the run's base.
+    /// Weights to use instead of the run's base; those of a hub are downloaded: `hf://OWNER/REPO/FILE`.
     #[arg(long, value_name = "FILE", global = true)]
     model: Option<PathBuf>,
     /// Vocabulary [default: that of the run, otherwise `world`].
@@ -216,7 +216,7 @@ impl SubjectArgs {
         color: Color,
     ) -> Result<Found, ExitCode> {
         let plan = self.plan(&run.join(RunDir::SETTINGS), purpose, color)?;
-        let base = self.model.clone().or_else(|| match &plan.model.source {
+        let base = self.weights(color)?.or_else(|| match &plan.model.source {
             ModelSource::Load(path) => Some(path.clone()),
             ModelSource::Scratch { .. } => None,
         });
@@ -273,7 +273,7 @@ impl SubjectArgs {
             ModelSource::Load(path) => Some(path.clone()),
             ModelSource::Scratch { .. } => None,
         });
-        let Some(weights) = self.model.clone().or(of_experiment) else {
+        let Some(weights) = self.weights(color)?.or(of_experiment) else {
             return refuse(self.no_weights(learned), color);
         };
         if let ([set, ..], None) = (&*self.set, experiment) {
@@ -314,6 +314,19 @@ impl SubjectArgs {
             weights,
         };
         Ok(Found { subject, run: None })
+    }
+
+    /// The file of `--model`. Shows the error.
+    fn weights(&self, color: Color) -> Result<Option<PathBuf>, ExitCode> {
+        let Some(path) = &self.model else { return Ok(None) };
+        let helps = missing_path_helps("model.load_model", path);
+        let fault = match fetched(path) {
+            Ok(file) if file.exists() || helps.is_empty() => return Ok(Some(file)),
+            Ok(_) => Diagnostic { helps, ..Diagnostic::error(msg!(WEIGHTS_DO_NOT_EXIST, path)) },
+            Err(fault) => *fault,
+        };
+        show(&fault, color);
+        Err(ExitCode::of_message(fault.code))
     }
 
     /// The refusal of a command line without weights: names the base of the file `learned`, where its passport does.

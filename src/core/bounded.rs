@@ -1,8 +1,9 @@
 //! Files that are read whole and are never long.
 
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
+
+use crate::input_file::stream;
 
 /// The content of a file of at most `most` MiB.
 ///
@@ -11,7 +12,7 @@ use std::path::Path;
 pub fn read_at_most(most: u64, file: &Path) -> io::Result<Vec<u8>> {
     let bytes = most << 20;
     let mut content = Vec::new();
-    File::open(file)?.take(bytes + 1).read_to_end(&mut content)?;
+    stream(file)?.take(bytes + 1).read_to_end(&mut content)?;
     if content.len() as u64 > bytes {
         let text = format!("the file is larger than {most} MiB");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));

@@ -1,11 +1,12 @@
 //! SHA-256 of files and bytes as hexadecimal text.
 
 use std::fmt::Write as _;
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
+
+use crate::input_file::regular_file;
 
 /// Bytes read at a time.
 const BLOCK: usize = 1 << 16;
@@ -33,7 +34,7 @@ pub fn sha256_of_file(path: &Path) -> io::Result<String> {
 /// # Errors
 /// The file cannot be read.
 pub fn for_each_block(path: &Path, mut take: impl FnMut(&[u8])) -> io::Result<()> {
-    let mut file = File::open(path)?;
+    let mut file = regular_file(path)?;
     let mut block = vec![0; BLOCK];
     loop {
         match file.read(&mut block)? {

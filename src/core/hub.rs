@@ -71,7 +71,8 @@ impl HubFile {
             return Err(malformed());
         };
         let (name, revision) = name.split_once('@').unwrap_or((name, "main"));
-        if ![owner, name, revision, file].into_iter().all(is_within) {
+        let is_data = format!("{owner}/") == dataset::DATASETS;
+        if is_data || ![owner, name, revision, file].into_iter().all(is_within) {
             return Err(malformed());
         }
         let (repo, revision, file) = (format!("{owner}/{name}"), revision.into(), file.into());

@@ -12,6 +12,7 @@ pub mod forecast;
 pub mod hold;
 pub mod hub;
 pub mod import;
+pub mod input_file;
 pub mod known_digest;
 pub mod lang;
 pub mod look;

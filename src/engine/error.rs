@@ -237,6 +237,8 @@ impl RunError {
             Self::GpuFailed { .. } => ExitCode::Device,
             Self::Data(DataError::Exists { .. }) => ExitCode::Invalid,
             Self::Data(_) | Self::Documents(_) | Self::Train(TrainError::Data(_)) => ExitCode::Data,
+            // What is wrong with the command line alone.
+            Self::Contradiction(fault) if fault.code.starts_with("ST0") => ExitCode::Invalid,
             Self::Model(_) | Self::Contradiction(_) | Self::Passport(_) => ExitCode::Model,
             Self::Devices(error) | Self::Train(TrainError::Devices(error)) => error.exit_code(),
             Self::Diverged(_) | Self::Train(TrainError::LossScale { .. }) => ExitCode::Diverged,

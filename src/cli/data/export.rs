@@ -1,5 +1,6 @@
 //! `statetune data export`.
 
+use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -13,11 +14,13 @@ use statetune_core::data::{
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::Plan;
+use statetune_core::tensorfile::is_written_through;
 use statetune_core::words::{count, grouped};
 use statetune_engine::RunError;
 use statetune_engine::run::{load_tokenizer, prepare_sources};
 
 use super::skipped_lines;
+use crate::replace::{one_of_several, say_written};
 use crate::{Color, ExperimentArgs, say, show};
 
 #[derive(Args, Debug)]
@@ -147,13 +150,13 @@ impl RawArgs {
 impl ExportArgs {
     /// Writes the training documents, and the validation documents under the name with `-val` appended.
     fn export_plan(&self, plan: &Plan, color: Color) -> Result<(), RunError> {
-        let out = self.given_out().unwrap_or_else(|| self.file.with_extension(""));
+        let out = self.given_out()?.unwrap_or_else(|| self.file.with_extension(""));
         let val_out = with_suffix(&out, "-val");
         let ctx_len = self.ctx_len.or(Some(plan.train.ctx_len.as_u64()));
         self.check_free(&out)?;
         if let Some(refusal) = plan.refuses_imitation("data export") {
             let refusal = refusal.help(msg!(EXPORT_CHOSEN_ANSWERS));
-            return Err(RunError::Contradiction(Box::new(refusal)));
+            return Err(contradiction(refusal));
         }
         let tokenizer = load_tokenizer(plan)?;
         if let Some(pair) = plan.data.pair.as_deref() {
@@ -161,13 +164,14 @@ impl ExportArgs {
         }
         let prepared = prepare_sources(plan, &tokenizer)?;
         if prepared.val.is_some() {
+            one_of_several(&out).map_or(Ok(()), |fault| Err(contradiction(fault)))?;
             self.check_free(&val_out)?;
         }
         self.write(&prepared.train, &out, &tokenizer, ctx_len)?;
         if let Some(val) = &prepared.val {
             self.write(val, &val_out, &tokenizer, None)?;
         }
-        say_skipped(&prepared);
+        say_skipped(&prepared, &out);
         self.warn(&plan.data.sources, &prepared, &plan.data.form(), color);
         Ok(())
     }
@@ -175,17 +179,21 @@ impl ExportArgs {
     /// Writes documents without an experiment.
     fn export_raw(&self, color: Color) -> Result<(), RunError> {
         let (file, data_type) = self.raw_data();
-        let out = self.given_out().unwrap_or_else(|| default_out(&file, data_type));
+        let out = self.given_out()?.unwrap_or_else(|| default_out(&file, data_type));
         self.check_free(&out)?;
         let tokenizer = self.raw.tokenizer()?;
         if data_type == DataType::Binidx && self.to != To::Binidx {
             return Ok(self.write(&file, &out, &tokenizer, None)?);
         }
         let sources = [Source::new(data_type, &file)?];
-        let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = match out.parent() {
+            _ if is_written_through(&out) => env::temp_dir(),
+            Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
+            _ => PathBuf::from("."),
+        };
         let work = tempfile::Builder::new()
             .prefix(".export-")
-            .tempdir_in(folder.unwrap_or(Path::new(".")))
+            .tempdir_in(folder)
             .map_err(|source| DataError::Io { path: out.clone(), source })?;
         let prepared = prepare(&PrepareSpec {
             sources: &sources,
@@ -236,16 +244,24 @@ impl ExportArgs {
         }
     }
 
-    /// `--out` without an ending that the program adds.
-    fn given_out(&self) -> Option<PathBuf> {
-        let out = self.out.as_ref()?;
+    /// `--out` without an ending that the program adds; a device or pipe keeps its name.
+    ///
+    /// # Errors
+    /// A device or pipe for a pair of files.
+    fn given_out(&self) -> Result<Option<PathBuf>, RunError> {
+        let Some(out) = &self.out else { return Ok(None) };
+        match (self.to, one_of_several(out)) {
+            (To::Binidx, Some(fault)) => return Err(contradiction(fault)),
+            (To::Texts(_), Some(_)) => return Ok(Some(out.clone())),
+            (_, None) => {}
+        }
         let endings: &[&str] = match self.to {
             To::Binidx => &["bin", "idx"],
             To::Texts(form) => &[form.extension()],
         };
         let is_added =
             out.extension().is_some_and(|ending| endings.iter().any(|one| ending == *one));
-        Some(if is_added { out.with_extension("") } else { out.clone() })
+        Ok(Some(if is_added { out.with_extension("") } else { out.clone() }))
     }
 
     /// The files written for the name `out`.
@@ -257,7 +273,8 @@ impl ExportArgs {
     }
 
     fn check_free(&self, out: &Path) -> Result<(), DataError> {
-        match self.files(out).into_iter().find(|file| file.exists()) {
+        let is_kept = |file: &PathBuf| file.exists() && !is_written_through(file);
+        match self.files(out).into_iter().find(is_kept) {
             Some(path) if !self.force => Err(DataError::Exists { path }),
             _ => Ok(()),
         }
@@ -275,7 +292,9 @@ impl ExportArgs {
         match self.to {
             To::Binidx => {
                 copy_pair(from, out)?;
-                self.say_files(out);
+                for file in self.files(out) {
+                    say(format_args!("written    {}", file.display()));
+                }
                 say(format_args!("documents  {}", pair.len()));
                 say(format_args!(
                     "tokens     {}, {} bytes each",
@@ -289,20 +308,15 @@ impl ExportArgs {
             To::Texts(form) => {
                 let file = texts_file(out, form);
                 let Exported { documents, empty } = pair_to_texts(from, tokenizer, form, &file)?;
-                self.say_files(out);
-                say(format_args!("documents  {documents}"));
+                say_written(out, format_args!("written    {}", file.display()));
+                say_written(out, format_args!("documents  {documents}"));
                 if empty > 0 {
-                    say(format_args!("dropped    {} without text", count(empty, "document")));
+                    let dropped = count(empty, "document");
+                    say_written(out, format_args!("dropped    {dropped} without text"));
                 }
             }
         }
         Ok(())
-    }
-
-    fn say_files(&self, out: &Path) {
-        for file in self.files(out) {
-            say(format_args!("written    {}", file.display()));
-        }
     }
 }
 
@@ -317,7 +331,14 @@ fn default_out(file: &Path, data_type: DataType) -> PathBuf {
 }
 
 fn texts_file(out: &Path, form: TextForm) -> PathBuf {
-    with_suffix(out, &format!(".{}", form.extension()))
+    match is_written_through(out) {
+        true => out.to_path_buf(),
+        false => with_suffix(out, &format!(".{}", form.extension())),
+    }
+}
+
+fn contradiction(fault: Diagnostic) -> RunError {
+    RunError::Contradiction(Box::new(fault))
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -326,10 +347,10 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn say_skipped(prepared: &Prepared) {
+fn say_skipped(prepared: &Prepared, out: &Path) {
     let skipped = prepared.report.skipped_lines;
     if skipped > 0 {
-        say(format_args!("skipped    {}", skipped_lines(skipped)));
+        say_written(out, format_args!("skipped    {}", skipped_lines(skipped)));
     }
 }
 

@@ -16,9 +16,9 @@ use statetune_engine::exports::{
 use statetune_engine::model::{ModelError, TimeState, Weights};
 
 use super::args::{DtypeName, ExportArgs, FormName};
-use crate::replace::{is_base_of, is_export, is_of_run, is_same_file, with_passport};
+use crate::replace::{is_base_of, is_export, is_of_run, is_same_file, say_written, with_passport};
 use crate::subject::{fail, state_of};
-use crate::{Color, say, show};
+use crate::{Color, show};
 
 /// Writes the state or model of a run or file.
 pub(super) fn export(args: &ExportArgs, color: Color) -> ExitCode {
@@ -65,7 +65,7 @@ pub(super) fn export(args: &ExportArgs, color: Color) -> ExitCode {
     };
     match written {
         Ok(()) => {
-            say(out.display());
+            say_written(&out, out.display());
             ExitCode::Ok
         }
         Err(error) => fail(&error, color),

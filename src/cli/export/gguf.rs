@@ -11,7 +11,8 @@ use statetune_engine::exports::{
 use statetune_engine::model::Weights;
 
 use super::args::{DtypeName, ExportArgs};
-use super::shared::{card, check, failed, out, tuned};
+use super::shared::{card, check, failed, out, refused, tuned};
+use crate::replace::one_of_several;
 use crate::subject::Found;
 use crate::{Color, tell};
 
@@ -22,6 +23,9 @@ pub(super) fn export(
     color: Color,
 ) -> Result<Vec<PathBuf>, RunError> {
     let out = out(args, found, ".gguf");
+    if let Some(fault) = one_of_several(&out) {
+        return Err(refused(fault));
+    }
     let beside = |ending: &str| out.with_extension(ending);
     let (recipe, cache) = (beside("Modelfile"), beside("session"));
     let is_own = |_: &Path| is_own_gguf(&out);

@@ -12,8 +12,9 @@ use statetune_core::exit::ExitCode;
 
 pub(super) use self::args::ExportArgs;
 use self::args::FormName;
+use super::replace::say_written;
 use super::subject::fail;
-use super::{Color, say, show};
+use super::{Color, show};
 
 pub(super) fn export(args: &ExportArgs, color: Color) -> ExitCode {
     if let Some(option) = args.stray_option() {
@@ -35,7 +36,7 @@ pub(super) fn export(args: &ExportArgs, color: Color) -> ExitCode {
     };
     match export(args, &found, color) {
         Ok(files) => {
-            files.iter().for_each(|file| say(file.display()));
+            files.iter().for_each(|file| say_written(file, file.display()));
             ExitCode::Ok
         }
         Err(error) => fail(&error, color),

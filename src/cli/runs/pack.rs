@@ -8,7 +8,7 @@ use statetune_core::store::{PACK_EXTENSION, pack_run, unpack_run};
 use statetune_core::words::size;
 
 use super::{Answer, not_changed, open};
-use crate::replace::dash;
+use crate::replace::{dash, say_written};
 use crate::{Color, say, show};
 
 #[derive(Args, Debug)]
@@ -40,14 +40,14 @@ pub(super) fn pack(args: &PackArgs, runs_dir: &Path, color: Color) -> Answer {
     let manifest = pack_run(run.path(), &out, !args.no_checkpoints)
         .map_err(|error| not_changed(&error, color))?;
     let bytes = manifest.files.iter().map(|file| file.bytes).sum();
-    let written = std::fs::metadata(&out).map_or(0, |file| file.len());
-    say(format_args!(
-        "{}: {} files, {} packed into {}",
-        out.display(),
-        manifest.files.len(),
-        size(bytes),
-        size(written)
-    ));
+    let (name, files) = (out.display(), manifest.files.len());
+    let line = match std::fs::metadata(&out) {
+        Ok(written) if written.is_file() => {
+            format!("{name}: {files} files, {} packed into {}", size(bytes), size(written.len()))
+        }
+        _ => format!("{name}: {files} files, {} packed", size(bytes)),
+    };
+    say_written(&out, line);
     Ok(())
 }
 

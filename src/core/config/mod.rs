@@ -17,7 +17,7 @@ mod tables;
 pub use base_template::{TemplateHint, is_of_g1, template_of_weights};
 pub use check::{key_meant, option_meant};
 pub use load::{ConfigError, Loaded, Origin, load, parse};
-pub use loading::foreign_path::{foreign_path, hub_dataset, hub_file, is_repository};
+pub use loading::foreign_path::{foreign_path, hub_address, hub_dataset, hub_file, is_repository};
 pub use loading::overrides::Overrides;
 pub use loading::text::read_text;
 pub use manual::{KeyManual, find_manual, manual, reference, schema, schema_text};

@@ -231,6 +231,9 @@ impl DataError {
             Self::ChangedMeanwhile { file } => msg!(FILE_CHANGED_WHILE_READ, file),
             Self::TooManyDocuments => msg!(TOO_MANY_DOCUMENTS, most = grouped(u32::MAX.into())),
             Self::TokenFile { file, fault } => msg!(FILE_FAULT, file, fault = fault.text()),
+            Self::Read { file, source } if source.kind() == io::ErrorKind::InvalidInput => {
+                msg!(NOT_A_DATA_FILE, file)
+            }
             Self::Read { file, .. } => msg!(CANNOT_READ, file),
             Self::Io { path, .. } => msg!(CANNOT_WRITE_DATA, path),
             Self::Binidx { file, fault } => msg!(FILE_FAULT, file, fault = fault.text()),

@@ -14,7 +14,7 @@ use crate::diagnostic::{Diagnostic, Join, Text, msg};
 use crate::tensorfile::write_atomically;
 
 /// Start of the path of a data set, after [`SCHEME`].
-const DATASETS: &str = "datasets/";
+pub(super) const DATASETS: &str = "datasets/";
 /// Formats of records by the ending of their files; the first of equals is taken.
 const FORMATS: [&str; 7] = ["parquet", "arrow", "jsonl", "ndjson", "json", "csv", "tsv"];
 /// Files of these names describe a data set.

@@ -1,13 +1,14 @@
 //! A look into the files that an experiment names: what a run would refuse at once.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::arch::Shape;
+use crate::arch::{ModelError, Shape};
 use crate::data::{DataError, PrepareSpec, READ_AT_ONCE, Tokenizer, first_look};
-use crate::diagnostic::Diagnostic;
-use crate::plan::{ModelSource, Plan, ShapeError, TokenizerPlan};
+use crate::diagnostic::{Diagnostic, msg};
+use crate::plan::{ModelSource, PeftPlan, Plan, ShapeError, StatePlan, StateStart, TokenizerPlan};
 use crate::suite::Suite;
+use crate::tensorfile::TensorFile;
 
 /// The errors and warnings that a run would give about the vocabulary, the header of the weights, and the first
 /// documents. Files that are not on this machine are left out: the plan names them.
@@ -40,7 +41,32 @@ pub fn look_into_files(plan: &Plan) -> Vec<Diagnostic> {
         found.extend(seen.into_iter().filter(|one| !plan.experiment.allows(one)));
     }
     found.extend(plan.eval.suites.iter().filter_map(|file| suite_fault(plan, file)));
+    found.extend(tensor_faults(plan, shape.as_ref()));
     found
+}
+
+/// The errors that a run would give about the state that it starts from and the weights of its teacher.
+fn tensor_faults(plan: &Plan, shape: Option<&Shape>) -> Vec<Diagnostic> {
+    let start = match &plan.method.peft {
+        PeftPlan::State(StatePlan { start: StateStart::File(path), .. }) => Some(path),
+        _ => None,
+    };
+    let of_teacher = plan.objective.distill();
+    let of_teacher = of_teacher.map(|distill| [&distill.teacher, &distill.teacher_model]);
+    let of_teacher = of_teacher.into_iter().flatten().flatten();
+    let fault = |path: &PathBuf| match TensorFile::open(path) {
+        Err(error) => Some(ModelError::from(error)),
+        Ok(file) if Some(path) == start && !file.names().any(|name| name.contains("state")) => {
+            let (count, layers) = (file.names().len(), shape?.n_layer);
+            let problem = msg!(STATE_TENSOR_COUNT, count, layers);
+            Some(ModelError::Tensors { path: path.clone(), problem })
+        }
+        Ok(_) => None,
+    };
+    // A teacher may be a run.
+    let is_there = |path: &&PathBuf| path.exists() && !path.is_dir();
+    let files = start.into_iter().chain(of_teacher).filter(is_there);
+    files.filter_map(fault).map(|error| error.diagnostic()).collect()
 }
 
 /// The error that a run would give about a suite.

@@ -18,17 +18,17 @@ objective_settings! {
         /// A file with the text that the teacher reads before every document, of any length. A relative path starts at the
         /// experiment file.
         #[serde(skip_serializing_if = "Option::is_none")]
-        #[schemars(example = &"../prompts/support.txt", extend("x-default" = "no file"))]
+        #[schemars(length(min = 1), example = &"../prompts/support.txt", extend("x-default" = "no file"))]
         pub prompt_file: Option<PathBuf> = None,
         /// A state or adapter file on the same weights, or a run directory, whose newest exported file counts. A relative
         /// path starts at the experiment file.
         #[serde(skip_serializing_if = "Option::is_none")]
-        #[schemars(example = &"../runs/DATE-NAME-ID/export/rwkv-3.pth", extend("x-default" = "the untouched weights"))]
+        #[schemars(length(min = 1), example = &"../runs/DATE-NAME-ID/export/rwkv-3.pth", extend("x-default" = "the untouched weights"))]
         pub teacher: Option<PathBuf> = None,
         /// Weights of another model with the same vocabulary, which are loaded beside those of the student. A relative path
         /// starts at the experiment file.
         #[serde(skip_serializing_if = "Option::is_none")]
-        #[schemars(example = &"../models/large.pth", extend("x-default" = "the weights in `model.load_model`"))]
+        #[schemars(length(min = 1), example = &"../models/large.pth", extend("x-default" = "the weights in `model.load_model`"))]
         pub teacher_model: Option<PathBuf> = None,
         /// Whose answers the student is compared on.
         pub answers: AnswerSource = AnswerSource::default(),

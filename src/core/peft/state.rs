@@ -18,7 +18,7 @@ pub struct StateTuning {
     /// The state file of `init = "file"`: a `.pth` or `.st` that state tuning has written. A relative path starts
     /// at the experiment file.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(example = &"../runs/DATE-NAME-ID/export/rwkv-3.pth", extend("x-default" = "no file; required with `init = \"file\"`"))]
+    #[schemars(length(min = 1), example = &"../runs/DATE-NAME-ID/export/rwkv-3.pth", extend("x-default" = "no file; required with `init = \"file\"`"))]
     pub init_file: Option<PathBuf>,
     /// The text of `init = "prompt"`.
     #[serde(skip_serializing_if = "Option::is_none")]

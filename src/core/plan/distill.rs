@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{Faults, Purpose};
+use crate::config::read_text;
 use crate::data::{Role, Template};
 use crate::diagnostic::{Diagnostic, msg};
 use crate::objective::{AnswerSource, Distill};
@@ -49,6 +50,9 @@ pub(super) fn check(faults: &mut Faults<'_>, purpose: Purpose, template: &Templa
         let Some(file) = file.as_deref() else { continue };
         check_exists(faults, purpose, key, file);
     }
+    if let Some(file) = distill.prompt_file.as_deref().filter(|file| file.exists()) {
+        check_prompt(faults, file);
+    }
     if distill.draw > 0 && distill.answers == AnswerSource::Data {
         let fault = Diagnostic::error(msg!(DRAWN_QUESTIONS_HAVE_NO_ANSWERS))
             .help(msg!(LET_TEACHER_ANSWER))
@@ -61,6 +65,16 @@ pub(super) fn check(faults: &mut Faults<'_>, purpose: Purpose, template: &Templa
             .help(msg!(USE_ANSWERS_OF_DATA));
         faults.add("objective.answers", fault);
     }
+}
+
+/// Checks that a file of a prompt has a text.
+fn check_prompt(faults: &mut Faults<'_>, file: &Path) {
+    let fault = match read_text(file) {
+        Ok(text) if text.is_empty() => Diagnostic::error(msg!(TEXT_IS_EMPTY)),
+        Ok(_) => return,
+        Err(error) => Diagnostic::error(msg!(CANNOT_READ_PROMPT, file)).note(error),
+    };
+    faults.add("objective.prompt_file", fault);
 }
 
 fn check_teacher(faults: &mut Faults<'_>, distill: &Distill) {

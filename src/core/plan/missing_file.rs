@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Faults;
-use crate::config::{Origin, foreign_path, hub_dataset, hub_file, is_repository, nearest_word};
+use crate::config::{
+    Origin, foreign_path, hub_address, hub_dataset, hub_file, is_repository, nearest_word,
+};
 use crate::diagnostic::{Diagnostic, Text, msg};
 use crate::records::RunDir;
 
@@ -96,6 +98,14 @@ fn foreign_form(key: &str, text: &str) -> Option<Text> {
         WEIGHTS => hub_file(address),
         _ => hub_dataset(address),
     };
+    if let Some(address) = hub_address(text) {
+        return Some(match (on_hub(&address), key) {
+            (Some(path), _) => msg!(WRITE_HUB_PATH, path),
+            (None, WEIGHTS) => msg!(HUB_FILE_FORM),
+            (None, key) if key.starts_with("data.") => msg!(HUB_DATASET_FORM),
+            (None, _) => msg!(URLS_ARE_NOT_READ),
+        });
+    }
     foreign_path(text, |address| on_hub(address).map(|path| msg!(WRITE_HUB_PATH, path)))
 }
 
@@ -107,7 +117,7 @@ fn similar_file(path: &Path) -> Option<Text> {
     let names: Vec<String> = fs::read_dir(shown)
         .ok()?
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| name.len() > 2) // any two letters are similar
+        .filter(|other| other.len() > 2 && other != name) // any two letters are similar
         .collect();
     let near = nearest_word(name, names.iter().map(String::as_str))?;
     Some(msg!(SIMILAR_FILE, file = folder.join(near)))
@@ -134,6 +144,11 @@ mod tests {
         says(WEIGHTS, "https://h.co/O/R/resolve/main/a.pth", "`hf://O/R/a.pth`");
         says(WEIGHTS, "https://huggingface.co/datasets/a/b", "download");
         says("data.data_file", "https://huggingface.co/datasets/a/b", "`hf://datasets/a/b`");
+        says(WEIGHTS, "hf:/O/R/a.pth", "`hf://O/R/a.pth`");
+        says(WEIGHTS, "hf:O/R", "`hf://OWNER/REPO/FILE`");
+        says("data.data_file", "hf:datasets/O/R", "`hf://datasets/O/R`");
+        says("data.data_file", "hf:O/R", "`hf://datasets/OWNER/REPO`");
+        says("model.tokenizer", "hf://O/R/vocab.txt", "download");
         says("data.data_file", "C:\\a.jsonl", "`/mnt/c/a.jsonl`");
         assert_eq!(help(WEIGHTS, "models/a.pth"), None);
     }

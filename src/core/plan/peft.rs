@@ -149,7 +149,7 @@ fn state_start(faults: &mut Faults<'_>, state: &StateTuning, purpose: Purpose) -
         StateInit::Zeros => StateStart::Zeros,
         StateInit::File => {
             let file = state.init_file.clone().unwrap_or_default();
-            if matches!(purpose, Purpose::Run | Purpose::Plan)
+            if matches!(purpose, Purpose::Run | Purpose::Plan | Purpose::Check)
                 && state.init_file.is_some()
                 && !file.exists()
             {

@@ -22,8 +22,9 @@ use super::ChangeRunError;
 use super::remove::at;
 use crate::diagnostic::{Text, msg};
 use crate::digest::{hex, sha256_of_file};
+use crate::input_file::stream;
 use crate::records::{CHECKPOINTS, FOLDERS, LOCK_FILE, RunRecord, UNPACKING, dir_name, take_lock};
-use crate::tensorfile::write_atomically;
+use crate::tensorfile::{is_written_through, write_atomically};
 
 const SCHEMA: &str = "statetune.pack/1";
 const MANIFEST: &str = "pack.json";
@@ -66,9 +67,9 @@ pub struct PackedFile {
 /// Packs the run at `run` into the file `out` and verifies the result by reading it back.
 ///
 /// # Errors
-/// When another process trains the run, `out` exists, or a file cannot be read or written.
+/// When another process trains the run, `out` is an existing file or folder, or a file cannot be read or written.
 pub fn pack_run(run: &Path, out: &Path, checkpoints: bool) -> Result<PackManifest, ChangeRunError> {
-    if out.exists() {
+    if out.exists() && !is_written_through(out) {
         return Err(ChangeRunError::Exists { path: out.to_path_buf() });
     }
     let _lock = take_lock(run)?;
@@ -185,7 +186,10 @@ impl From<Text> for Refusal {
 /// # Errors
 /// When a run of that name exists, the archive is not valid, or a file cannot be written. Then nothing is left behind.
 pub fn unpack_run(pack: &Path, runs_dir: &Path) -> Result<(PathBuf, PackManifest), ChangeRunError> {
-    let file = File::open(pack).map_err(at(pack))?;
+    let file = stream(pack).map_err(|error| {
+        let problem = Text::from(&error);
+        ChangeRunError::Archive { path: pack.to_path_buf(), problem }
+    })?;
     let is_new = !runs_dir.exists();
     fs::create_dir_all(runs_dir).map_err(at(runs_dir))?;
     let result = unpack_into(pack, file, runs_dir);
@@ -197,7 +201,7 @@ pub fn unpack_run(pack: &Path, runs_dir: &Path) -> Result<(PathBuf, PackManifest
 
 fn unpack_into(
     pack: &Path,
-    file: File,
+    file: impl Read,
     runs_dir: &Path,
 ) -> Result<(PathBuf, PackManifest), ChangeRunError> {
     let folder =
@@ -238,7 +242,7 @@ fn unpack_into(
 /// Reads a packed run: calls `has_room` with the total size, then `take` for each file with its modification time and
 /// content; `take` must read the whole content.
 fn read(
-    file: File,
+    file: impl Read,
     has_room: impl FnOnce(u64) -> Result<(), Refusal>,
     mut take: impl FnMut(&PackedFile, SystemTime, &mut dyn Read) -> io::Result<()>,
 ) -> Result<PackManifest, Refusal> {

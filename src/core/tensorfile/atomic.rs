@@ -22,32 +22,51 @@ pub fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut NamedTempFile) -> io::Result<()>,
 ) -> io::Result<()> {
+    let mut temporary = temporary_for(path)?;
+    write(&mut temporary)?;
+    publish(temporary, path)
+}
+
+/// An empty file to fill, which [`publish`] makes the file at `path`. Dropped, it is removed.
+///
+/// # Errors
+/// A folder that cannot be written.
+pub fn temporary_for(path: &Path) -> io::Result<NamedTempFile> {
+    match is_written_through(path) {
+        true => temporary(&std::env::temp_dir()),
+        false => temporary(folder_of(&target(path)?)),
+    }
+}
+
+/// Flushes a file of [`temporary_for`] to disk and makes it the file at `path`, as [`write_atomically`] does.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn publish(temporary: NamedTempFile, path: &Path) -> io::Result<()> {
+    // By its name: another file may have been put there.
+    let mut content = File::open(temporary.path())?;
     if is_written_through(path) {
-        let mut temporary = temporary(&std::env::temp_dir())?;
-        write(&mut temporary)?;
-        let mut content = File::open(temporary.path())?;
         return match is_standard_output(path) {
             true => io::copy(&mut content, &mut io::stdout()).and_then(|_| io::stdout().flush()),
             false => io::copy(&mut content, &mut File::options().write(true).open(path)?).map(drop),
         };
     }
+    content.sync_all()?;
     let path = target(path)?;
-    let folder = folder_of(&path);
-    let mut temporary = temporary(folder)?;
-    write(&mut temporary)?;
-    // By its name: `write` may have put another file there.
-    File::open(temporary.path())?.sync_all()?;
     // Not `persist`: the standard library's call can be watched, as the tests do.
     fs::rename(temporary.path(), &path)?;
     temporary.into_temp_path().keep().map_err(|error| error.error)?;
-    File::open(folder)?.sync_all() // the rename itself
+    File::open(folder_of(&path))?.sync_all() // the rename itself
 }
 
-/// Writes a new file at `path`, which appears complete or not at all.
+/// Writes a new file at `path`, which appears complete or not at all. A device, pipe or socket gets the content.
 ///
 /// # Errors
-/// [`io::ErrorKind::AlreadyExists`] where something is at `path`, or a file that cannot be written.
+/// [`io::ErrorKind::AlreadyExists`] where a file or folder is at `path`, or a file that cannot be written.
 pub fn create_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
+    if is_written_through(path) {
+        return write_atomically(path, |file| file.write_all(content));
+    }
     if path.symlink_metadata().is_ok() {
         return Err(io::Error::from(io::ErrorKind::AlreadyExists));
     }
@@ -68,7 +87,7 @@ pub fn is_written_through(path: &Path) -> bool {
 }
 
 /// Whether `path` is the standard output of this process, which may be a file that has content already.
-fn is_standard_output(path: &Path) -> bool {
+pub fn is_standard_output(path: &Path) -> bool {
     ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"].iter().any(|name| path == Path::new(name))
 }
 

@@ -3,7 +3,6 @@
 //! A file is a header, metadata as keys with typed values, the descriptions of all tensors, and their data, each
 //! aligned to 32 bytes. All numbers are little-endian. Sizes of axes stand with the fastest axis first.
 
-use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
@@ -13,6 +12,7 @@ use super::atomic::write_atomically;
 use super::dtype::Dtype;
 use super::error::WeightsError;
 use crate::diagnostic::msg;
+use crate::input_file::regular_file;
 
 /// The first bytes of a file, and the version of the format.
 const MAGIC: (&[u8; 4], u32) = (b"GGUF", 3);
@@ -225,7 +225,7 @@ fn write_header(
 /// The first entry of the metadata of a GGUF file, where it is a text: a program's mark on the files that it writes.
 #[must_use]
 pub fn first_gguf_text(path: &Path) -> Option<(String, String)> {
-    let mut file = BufReader::new(File::open(path).ok()?);
+    let mut file = BufReader::new(regular_file(path).ok()?);
     let mut start = [0; 24];
     file.read_exact(&mut start).ok()?;
     start.starts_with(MAGIC.0).then_some(())?;

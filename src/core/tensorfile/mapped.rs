@@ -1,13 +1,12 @@
 //! A file mapped into memory, and advice to the system about its pages.
 
-use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
 
 use memmap2::{Advice, Mmap, UncheckedAdvice};
 
-use crate::diagnostic::msg;
+use crate::input_file::regular_file;
 
 /// A file mapped into memory. Its pages belong to the system's page cache: reading them loads them from the file.
 #[derive(Debug)]
@@ -20,10 +19,7 @@ impl MappedFile {
     /// # Errors
     /// A file that cannot be read or is not a regular file.
     pub fn open(path: &Path) -> io::Result<MappedFile> {
-        let file = File::open(path)?;
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, msg!(NOT_REGULAR_FILE)));
-        }
+        let file = regular_file(path)?;
         // SAFETY: the map is only read. A change of the file by another process would be undefined behaviour;
         // `open` requires that the file does not change, as every reader of a mapped file does.
         unsafe { Mmap::map(&file) }.map(MappedFile)

@@ -7,7 +7,7 @@ use serde_json::json;
 use statetune_core::diagnostic::{Diagnostic, Severity, msg};
 use statetune_core::peft::StateReader;
 use statetune_core::plan::{PeftPlan, Plan};
-use statetune_core::tensorfile::Dtype;
+use statetune_core::tensorfile::{Dtype, is_written_through};
 use tch::Kind;
 
 use crate::RunError;
@@ -125,6 +125,12 @@ pub fn merge(plan: &Plan, files: &Merge<'_>) -> Result<Merged, RunError> {
         warnings.push(ignored_state());
     }
 
+    let beside = states.filter(|_| place == StatesPlace::Beside);
+    if beside.is_some() && is_written_through(files.out) {
+        let fault = Diagnostic::error(msg!(OUT_TAKES_ONE_FILE, out = files.out));
+        return Err(RunError::Contradiction(Box::new(fault.help(msg!(NAME_A_FILE_AS_OUT)))));
+    }
+
     let kind = base.iter().next().map_or(Kind::BFloat16, |(_, tensor)| tensor.kind());
     let tensors = || {
         let states = embedded.iter().flat_map(|states| states.tensors());
@@ -137,7 +143,6 @@ pub fn merge(plan: &Plan, files: &Merge<'_>) -> Result<Merged, RunError> {
     });
     let passport = Passport { kind: ExportKind::Model, ..passport };
     save_merged(files.out, tensors, &passport)?;
-    let beside = states.filter(|_| place == StatesPlace::Beside);
     let state = beside.map(|states| save_beside(files, states, passport)).transpose()?;
     let tensors = learned.len() + trained.map_or(0, |states| states.tensors().count());
     Ok(Merged { tensors, state, warnings })

@@ -3,12 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use statetune_core::data::Tokenizer;
+use statetune_core::data::{DataError, Tokenizer};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::objective::Distill;
 use statetune_core::plan::{ModelSource, Plan};
 use statetune_core::store::{newest_export, no_export};
-use statetune_core::tensorfile::WeightsError;
 use tch::{Kind, Tensor};
 
 use crate::RunError;
@@ -84,8 +83,9 @@ pub(super) fn divergence(distill: &Distill) -> Divergence {
 pub(super) fn prompt_ids(distill: &Distill, tokenizer: &Tokenizer) -> Result<Vec<i64>, RunError> {
     let text = match (&distill.prompt, &distill.prompt_file) {
         (Some(prompt), _) => prompt.as_bytes().to_vec(),
-        (None, Some(file)) => std::fs::read(file)
-            .map_err(|source| WeightsError::Read { path: file.clone(), source })?,
+        (None, Some(file)) => {
+            std::fs::read(file).map_err(|source| DataError::Read { file: file.clone(), source })?
+        }
         (None, None) => Vec::new(),
     };
     Ok(tokenizer.encode(&text).into_iter().map(i64::from).collect())

@@ -37,6 +37,26 @@ pub fn foreign_path(text: &str, on_hub: impl FnOnce(&str) -> Option<Text>) -> Op
     }
 }
 
+/// The address, without its scheme, that a text on the hub stands for: of `hf://OWNER/REPO/FILE`, also with fewer slashes or
+/// parts, and of `huggingface.co/OWNER/REPO`.
+pub fn hub_address(text: &str) -> Option<String> {
+    const HUB: &str = "huggingface.co/";
+    if let Some(rest) = text.strip_prefix("hf:").or(text.strip_prefix("HF:")) {
+        let rest = rest.trim_matches('/');
+        let parts: Vec<&str> = rest.splitn(3, '/').collect();
+        return Some(match parts[..] {
+            [owner, repo, file] if owner != "datasets" => {
+                let (repo, revision) = repo.split_once('@').unwrap_or((repo, "main"));
+                format!("{HUB}{owner}/{repo}/resolve/{revision}/{file}")
+            }
+            _ => format!("{HUB}{rest}"),
+        });
+    }
+    ["huggingface.co/", "www.huggingface.co/", "hf.co/", "hf-mirror.com/"]
+        .iter()
+        .find_map(|hub| Some(format!("{HUB}{}", text.strip_prefix(hub)?)))
+}
+
 /// `hf://OWNER/REPO@REVISION/FILE` for the address of a file on a hub, without its scheme:
 /// `huggingface.co/OWNER/REPO/resolve/REVISION/FILE`.
 pub fn hub_file(address: &str) -> Option<String> {
@@ -44,7 +64,8 @@ pub fn hub_file(address: &str) -> Option<String> {
     let mut parts = address.splitn(6, '/').skip(1);
     let (owner, repo, verb) = (parts.next()?, parts.next()?, parts.next()?);
     let (revision, file) = (parts.next()?, parts.next()?);
-    if !["resolve", "blob", "raw"].contains(&verb) || file.is_empty() {
+    let is_empty = [owner, repo, revision, file].iter().any(|part| part.is_empty());
+    if !["resolve", "blob", "raw"].contains(&verb) || is_empty {
         return None;
     }
     let revision = if revision == "main" { String::new() } else { format!("@{revision}") };
@@ -56,8 +77,9 @@ pub fn hub_file(address: &str) -> Option<String> {
 pub fn hub_dataset(address: &str) -> Option<String> {
     let mut parts = address.split(['?', '#']).next()?.split('/').skip(1);
     let is_dataset = parts.next()? == "datasets";
-    let (owner, repo) = (parts.next()?, parts.next().filter(|repo| !repo.is_empty())?);
-    is_dataset.then(|| format!("hf://datasets/{owner}/{repo}"))
+    let (owner, repo) = (parts.next()?, parts.next()?);
+    let is_named = !owner.is_empty() && !repo.is_empty();
+    (is_dataset && is_named).then(|| format!("hf://datasets/{owner}/{repo}"))
 }
 
 /// The path with the variables `$NAME` and `${NAME}` of a shell replaced; `None` if one is not set.
@@ -98,6 +120,26 @@ mod tests {
         assert_eq!(of("h.co/O/R/blob/v1/f.pth").as_deref(), Some("hf://O/R@v1/f.pth"));
         assert_eq!(of("h.co/O/R"), None);
         assert_eq!(of("h.co/a/b/c/d/f.pth"), None);
+    }
+
+    #[test]
+    fn short_forms_become_addresses() {
+        let file = |text: &str| hub_address(text).as_deref().and_then(hub_file);
+        let data = |text: &str| hub_address(text).as_deref().and_then(hub_dataset);
+        for text in ["hf:O/R/F.pth", "hf:/O/R/F.pth", "hf://O/R/F.pth", "HF:///O/R/F.pth"] {
+            assert_eq!(file(text).as_deref(), Some("hf://O/R/F.pth"), "{text}");
+            assert_eq!(data(text), None);
+        }
+        assert_eq!(file("hf:O/R@v1/a/F.pth").as_deref(), Some("hf://O/R@v1/a/F.pth"));
+        assert_eq!(file("huggingface.co/O/R/blob/main/F.pth").as_deref(), Some("hf://O/R/F.pth"));
+        assert_eq!(data("hf:datasets/O/R").as_deref(), Some("hf://datasets/O/R"));
+        for text in
+            ["hf:", "hf://", "hf://O", "hf://O/R", "hf://O/R/", "hf:///R//F", "hf:datasets/O"]
+        {
+            assert_eq!((file(text), data(text)), (None, None), "{text}");
+            assert!(hub_address(text).is_some());
+        }
+        assert_eq!(hub_address("a/hf.pth"), None);
     }
 
     #[test]

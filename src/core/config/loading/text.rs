@@ -1,10 +1,10 @@
 //! The text of an experiment file or a script, which is never long.
 
-use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
 use crate::diagnostic::{Text, msg};
+use crate::input_file::stream;
 
 /// The most bytes of such a text.
 const MOST: u64 = 16 << 20;
@@ -15,7 +15,7 @@ const MOST: u64 = 16 << 20;
 /// Why there is none: the system's error, other bytes than UTF-8, or more than 16 MiB, which are not read.
 pub fn read_text(file: &Path) -> Result<String, Text> {
     let mut bytes = Vec::new();
-    let read = File::open(file).and_then(|file| file.take(MOST + 1).read_to_end(&mut bytes));
+    let read = stream(file).and_then(|file| file.take(MOST + 1).read_to_end(&mut bytes));
     read.map_err(Text::library)?;
     if bytes.len() as u64 > MOST {
         return Err(msg!(FILE_TOO_LARGE, mib = MOST >> 20));

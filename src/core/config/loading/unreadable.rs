@@ -4,9 +4,10 @@ use std::fs;
 use std::io::Read as _;
 use std::path::Path;
 
-use super::foreign_path::{foreign_path, hub_dataset, hub_file, is_repository};
+use super::foreign_path::{foreign_path, hub_address, hub_dataset, hub_file, is_repository};
 use crate::config::nearest_word;
 use crate::diagnostic::{Join, Text, msg};
+use crate::input_file::regular_file;
 use crate::records::RunDir;
 
 /// The endings of data files.
@@ -25,19 +26,17 @@ pub(in crate::config) fn helps_for(file: &Path) -> Vec<Text> {
     if file.is_dir() {
         return experiments_in_or_below(file);
     }
+    if let Some(address) = hub_address(&file.to_string_lossy()).filter(|_| !file.exists()) {
+        return vec![on_hub(&address).unwrap_or(msg!(INIT_WITH_HUB_FILE, repo = "OWNER/REPO"))];
+    }
     match ending(file) {
-        "pth" | "safetensors" | "st" | "gguf" | "bin" if file.exists() || is_hub_path(file) => {
+        "pth" | "safetensors" | "st" | "gguf" | "bin" if file.exists() => {
             vec![msg!(INIT_WITH_MODEL, path)]
         }
         "toml" if is_utf16(file) => vec![msg!(SAVE_EXPERIMENT_AS_UTF8)],
         _ if file.exists() => helps_for_data(file),
         _ => missing(file),
     }
-}
-
-/// Whether a path is that of a file on a hub.
-fn is_hub_path(path: &Path) -> bool {
-    path.starts_with("hf:")
 }
 
 /// What to do with `file` if its name is that of a data file; otherwise nothing.
@@ -57,7 +56,7 @@ fn ending(file: &Path) -> &str {
 /// Whether a file begins with the byte order mark of UTF-16, as files of Windows do.
 fn is_utf16(file: &Path) -> bool {
     let mut mark = [0; 2];
-    let read = fs::File::open(file).and_then(|mut file| file.read_exact(&mut mark));
+    let read = regular_file(file).and_then(|mut file| file.read_exact(&mut mark));
     read.is_ok() && [[0xff, 0xfe], [0xfe, 0xff]].contains(&mark)
 }
 
@@ -91,7 +90,9 @@ fn on_hub(address: &str) -> Option<Text> {
         (Some(path), _) => Some(msg!(INIT_WITH_MODEL, path)),
         (_, Some(path)) => Some(msg!(INIT_WITH_DATA, path)),
         _ => match [parts.next()?, parts.next()?, parts.next().unwrap_or_default()] {
-            ["huggingface.co" | "hf.co" | "hf-mirror.com", owner, repo] if !repo.contains('/') => {
+            ["huggingface.co" | "hf.co" | "hf-mirror.com", owner, repo]
+                if !owner.is_empty() && !repo.is_empty() && !repo.contains('/') =>
+            {
                 Some(msg!(INIT_WITH_HUB_FILE, repo = format!("{owner}/{repo}")))
             }
             _ => None,
@@ -184,6 +185,12 @@ mod tests {
             ("https://huggingface.co/O/R/resolve/main/m.pth", "--model hf://O/R/m.pth"),
             ("https://huggingface.co/datasets/O/R", "--data hf://datasets/O/R"),
             ("hf://O/R/m.pth", "--model hf://O/R/m.pth"),
+            ("hf:/O/R/m.pth", "--model hf://O/R/m.pth"),
+            ("hf:O/R/m.pth", "--model hf://O/R/m.pth"),
+            ("hf://O/R", "--model hf://O/R/FILE.pth"),
+            ("hf://", "--model hf://OWNER/REPO/FILE.pth"),
+            ("huggingface.co/O/R/blob/main/m.pth", "--model hf://O/R/m.pth"),
+            ("hf:datasets/O/R", "--data hf://datasets/O/R"),
             ("C:\\x.toml", "`/mnt/c/x.toml`"),
             ("configs\\x.toml", "`configs/x.toml`"),
             ("~/x.toml", "`~` is not expanded"),

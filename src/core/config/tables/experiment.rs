@@ -29,7 +29,7 @@ pub struct Config {
     pub name: String,
     /// Parent file, which supplies every setting that this file does not set. A relative path starts at this file.
     #[serde(default, skip_serializing)]
-    #[schemars(example = &"base.toml", extend("x-default" = "no other file"))]
+    #[schemars(length(min = 1), example = &"base.toml", extend("x-default" = "no other file"))]
     pub extends: Option<PathBuf>,
     /// Built-in settings for a method, which apply where no file sets a value. `statetune presets show state` prints
     /// a recipe.

@@ -24,7 +24,7 @@ pub struct Model {
     /// downloaded from the Hugging Face Hub when a command needs it. Without this key, a new model is trained from
     /// scratch.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(example = &"../models/rwkv7-0.1b.pth", extend("x-default" = "a new model"))]
+    #[schemars(length(min = 1), example = &"../models/rwkv7-0.1b.pth", extend("x-default" = "a new model"))]
     pub load_model: Option<PathBuf>,
     /// Number of layers, at least 1.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,7 +55,7 @@ pub struct Model {
 /// The value of `model.tokenizer`: `auto`, `world` or a path.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(from = "PathBuf", into = "PathBuf")]
-#[schemars(with = "String", inline)]
+#[schemars(with = "String", inline, extend("minLength" = 1))]
 pub enum Tokenizer {
     /// A vocabulary of the characters of plain text; [`Tokenizer::World`] for all other data.
     #[default]

@@ -49,7 +49,7 @@ pub struct Eval {
     /// Suites of questions with known answers, or of texts: files, folders or patterns such as `suites/*.jsonl`. Every evaluation
     /// measures all of them, which costs a forward pass for each item and choice; `statetune plan` says how many tokens
     /// that is. A relative path starts at this file.
-    #[schemars(example = ["suites/facts.jsonl"])]
+    #[schemars(inner(length(min = 1)), example = ["suites/facts.jsonl"])]
     pub suites: Vec<PathBuf>,
     /// Whether each evaluation measures what tuning changes elsewhere: the mean distance `KL(base || tuned)` on the text of
     /// `general`.
@@ -57,7 +57,7 @@ pub struct Eval {
     /// General text for `forgetting` and `objective.keep`, unlike the data: a `.txt` file, or `.jsonl` with one document per
     /// line. A relative path starts at the experiment file.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(example = &"../data/general.jsonl", extend("x-default" = "no file"))]
+    #[schemars(length(min = 1), example = &"../data/general.jsonl", extend("x-default" = "no file"))]
     pub general: Option<PathBuf>,
     /// Distance from the base above which an evaluation ends the run, at least 0. 0 sets no limit.
     #[schemars(range(min = 0.0), extend("x-unit" = "nats per token"))]

@@ -16,7 +16,6 @@
 mod writer;
 
 pub use writer::BinidxWriter;
-pub(crate) use writer::temporary_beside;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -27,6 +26,7 @@ use std::path::{Path, PathBuf};
 
 use crate::data::error::DataError;
 use crate::data::fault::BinidxFault as Fault;
+use crate::input_file::regular_file;
 
 const MAGIC: &[u8; 9] = b"MMIDIDX\0\0";
 const VERSION: u64 = 1;
@@ -124,8 +124,8 @@ impl Binidx {
             }
         }
         let unreadable = |file: &Path, source| DataError::Read { file: file.into(), source };
-        let idx = File::open(&idx_path).map_err(|source| unreadable(&idx_path, source))?;
-        let bin = File::open(&bin_path).map_err(|source| unreadable(&bin_path, source))?;
+        let idx = regular_file(&idx_path).map_err(|source| unreadable(&idx_path, source))?;
+        let bin = regular_file(&bin_path).map_err(|source| unreadable(&bin_path, source))?;
         let bin_bytes = bin.metadata().map_err(|source| unreadable(&bin_path, source))?.len();
 
         let (dtype, starts) = read_index(&idx).map_err(|error| match error {

@@ -155,7 +155,7 @@ impl PairFile {
 }
 
 /// A temporary file in the folder of `path`, removed on drop.
-pub(crate) fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
+fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     tempfile::Builder::new()
         .permissions(fs::Permissions::from_mode(0o666)) // less the umask, like any new file

@@ -13,9 +13,10 @@ use parquet::schema::types::Type;
 use serde_json::json;
 use tempfile::NamedTempFile;
 
-use crate::data::binidx::{Binidx, pair, temporary_beside};
+use crate::data::binidx::{Binidx, pair};
 use crate::data::error::{DataError, Origin};
 use crate::data::tokenizer::{END_OF_DOCUMENT, Tokenizer};
+use crate::tensorfile::{publish, temporary_for};
 
 /// Counts of an export.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -42,12 +43,14 @@ pub fn copy_pair(from: &Path, to: &Path) -> Result<(), DataError> {
         let mut source =
             File::open(&from).map_err(|source| DataError::Read { file: from, source })?;
         let unwritable = |source| DataError::Io { path: to.clone(), source };
-        let mut file = temporary_beside(&to).map_err(unwritable)?;
+        let mut file = temporary_for(&to).map_err(unwritable)?;
         io::copy(&mut source, &mut file).map_err(unwritable)?;
         Ok((file, to))
     });
     let copied = copied.collect::<Result<Vec<_>, DataError>>()?;
-    copied.into_iter().try_for_each(|(file, to)| publish(file, &to))
+    copied.into_iter().try_for_each(|(file, to)| {
+        publish(file, &to).map_err(|source| DataError::Io { path: to, source })
+    })
 }
 
 /// Writes the documents of the pair `prefix` to `out` as texts. A document with several [`END_OF_DOCUMENT`] becomes
@@ -83,17 +86,8 @@ pub fn pair_to_texts(
         let document = Origin::Binidx { prefix: prefix.into(), index };
         return Err(DataError::NotText { document, others: faulty.len() - 1 });
     }
-    publish(file.finish().map_err(unwritable)?, out)?;
+    publish(file.finish().map_err(unwritable)?, out).map_err(unwritable)?;
     Ok(exported)
-}
-
-/// Flushes a finished file to disk and gives it its final name.
-fn publish(file: NamedTempFile, path: &Path) -> Result<(), DataError> {
-    let published = file
-        .as_file()
-        .sync_all()
-        .and_then(|()| file.persist(path).map(drop).map_err(|failed| failed.error));
-    published.map_err(|source| DataError::Io { path: path.into(), source })
 }
 
 /// Bytes of text after which a row group of a Parquet file ends. The group is held in memory.
@@ -132,7 +126,7 @@ enum TextWriter {
 impl TextWriter {
     /// Starts a file in the folder of `out`.
     fn new(form: TextForm, out: &Path) -> io::Result<TextWriter> {
-        let file = temporary_beside(out)?;
+        let file = temporary_for(out)?;
         Ok(match form {
             TextForm::Jsonl => TextWriter::Jsonl(BufWriter::new(file)),
             TextForm::Parquet => {

@@ -11,6 +11,7 @@ use crate::data::fault::LineFault;
 pub use crate::data::shapes::RecordForm;
 use crate::data::shapes::RecordText;
 use crate::diagnostic::Span;
+use crate::input_file::regular_file;
 
 use super::containers::Container;
 
@@ -166,7 +167,12 @@ pub(crate) fn find_files(path: &Path) -> Result<Vec<PathBuf>, DataError> {
     }
     match pattern(path) {
         Some(pattern) if !path.exists() => not_empty(matches(pattern), path),
-        _ => Ok(vec![path.into()]),
+        _ => match regular_file(path) {
+            Err(source) if source.kind() == io::ErrorKind::InvalidInput => {
+                Err(DataError::Read { file: path.into(), source })
+            }
+            _ => Ok(vec![path.into()]), // reading tells what else is wrong
+        },
     }
 }
 

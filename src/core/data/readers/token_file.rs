@@ -16,6 +16,7 @@ use super::format::{Batches, Body, Content, Document, Format, RecordForm};
 use crate::data::error::DataError;
 use crate::data::fault::TokenFileFault as Fault;
 use crate::data::tokenizer::END_OF_DOCUMENT;
+use crate::input_file::regular_file;
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
 
@@ -94,7 +95,7 @@ impl TokenFile {
     fn open(file: &Path, layout: Layout) -> Result<Self, DataError> {
         let unreadable = |source| DataError::Read { file: file.into(), source };
         let fail = |fault| DataError::TokenFile { file: file.into(), fault };
-        let opened = File::open(file).map_err(unreadable)?;
+        let opened = regular_file(file).map_err(unreadable)?;
         let found = opened.metadata().map_err(unreadable)?.len();
         let mut reader = BufReader::with_capacity(1 << 16, opened);
         let (integer, left) = if layout == Layout::Numpy {

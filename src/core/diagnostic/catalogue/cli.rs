@@ -99,6 +99,10 @@ catalogue! {
         "请写 `--out FILE`；标准输出是 `/dev/stdout`";
     OUT_IS_NO_FOLDER[ST0206]: "`{out}` is a file, expected a folder", "`{out}` 是文件，应为目录";
     NAME_A_FOLDER: "pass a folder, new or existing: `--out FOLDER`", "请写新的或已有的目录：`--out FOLDER`";
+    OUT_TAKES_ONE_FILE[ST0206]:
+        "`{out}` is a device or pipe, and several files are to be written",
+        "`{out}` 是设备或管道，而这里要写出多个文件";
+    NAME_A_FILE_AS_OUT: "pass the name of a file: `--out FILE`", "请写文件名：`--out FILE`";
     OPTION_OF_OTHER_FORMS[ST0216]:
         "`{option}` does not apply to `--to {form}`",
         "`{option}` 不适用于 `--to {form}`";

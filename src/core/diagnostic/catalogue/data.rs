@@ -133,6 +133,7 @@ catalogue! {
     TOO_MANY_DOCUMENTS[ST3008]: "the data has more than {most} documents", "数据的文档超过 {most} 个";
     FILE_FAULT: "`{file}` {fault}", "`{file}` {fault}";
     CANNOT_READ[ST3005]: "cannot read `{file}`", "无法读取 `{file}`";
+    NOT_A_DATA_FILE[ST3016]: "cannot read `{file}`", "无法读取 `{file}`";
     LINE_OF_FILE: "line {line} of `{file}`", "`{file}` 第 {line} 行";
     DOCUMENT_OF_FILE: "document {index} of `{prefix}`", "`{prefix}` 的 {index} 号文档";
     VOCABULARY_LINE_FORM:

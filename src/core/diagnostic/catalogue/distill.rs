@@ -14,6 +14,7 @@ catalogue! {
         "`{one}` and `{other}` both say who teaches",
         "`{one}` 和 `{other}` 都指定了教师";
     DELETE_ONE_OF: "delete `{one}` or `{other}`", "删除 `{one}` 或 `{other}`";
+    CANNOT_READ_PROMPT[ST3002]: "cannot read the text of `{file}`", "无法读取 `{file}` 的文本";
     FILE_DOES_NOT_EXIST_HERE[ST4001]:
         "the file of `{key}`, `{file}`, does not exist",
         "`{key}` 的文件 `{file}` 不存在";

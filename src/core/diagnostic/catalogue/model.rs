@@ -166,6 +166,12 @@ catalogue! {
         "weights do not need this; if you trust the file, load it in Python and save only its state dict: `torch.save(model.state_dict(), ...)`",
         "权重不需要它；若信任该文件，请在 Python 中加载并只保存 state dict：`torch.save(model.state_dict(), ...)`";
     NOT_REGULAR_FILE: "it is not a regular file", "不是普通文件";
+    IS_A_FOLDER: "it is a folder", "这是目录";
+    IS_A_DEVICE: "it is a device", "这是设备文件";
+    PIPE_IS_READ_ONCE:
+        "it is a pipe, which can be read only once; write its content into a file",
+        "这是管道，只能读取一次；请先将其内容写入文件";
+    NOBODY_WRITES: "nothing is written into this pipe", "没有程序向该管道写入";
     EMPTY_FILE: "an empty file", "空文件";
     COPY_AGAIN: "download or copy the file again", "请重新下载或复制";
     OLD_PTH_FILE:

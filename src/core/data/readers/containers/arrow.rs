@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::data::container_fault::ContainerFault;
 use crate::data::error::DataError;
 use crate::diagnostic::{Text, msg};
+use crate::input_file::regular_file;
 
 use super::messages::Messages;
 use super::table::Table;
@@ -28,7 +29,7 @@ pub(super) fn open(file: &Path) -> Result<Table<Messages>, DataError> {
         let fault = ContainerFault::Broken { container: "Arrow", problem };
         DataError::Container { file: file.into(), fault }
     };
-    let mut source = File::open(file).map_err(unreadable)?;
+    let mut source = regular_file(file).map_err(unreadable)?;
     let [is_file, is_whole] = ends(&mut source).map_err(unreadable)?;
     if is_file && !is_whole {
         return Err(broken(msg!(ARROW_END_MISSING)));

@@ -1,6 +1,6 @@
 //! The text of a file: decompressed, and in UTF-8.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
@@ -8,6 +8,7 @@ use flate2::bufread::MultiGzDecoder;
 
 use crate::data::container_fault::{ContainerFault, ForeignFile};
 use crate::data::error::DataError;
+use crate::input_file::regular_file;
 
 use super::super::unicode::{ByteOrder, Utf16};
 
@@ -105,7 +106,7 @@ impl Compression {
     /// A file that cannot be read.
     pub(crate) fn of_file(file: &Path) -> io::Result<Self> {
         let mut start = Vec::new();
-        File::open(file)?.take(ZSTD.len() as u64).read_to_end(&mut start)?;
+        regular_file(file)?.take(ZSTD.len() as u64).read_to_end(&mut start)?;
         Ok(Self::of_start(&start))
     }
 
@@ -123,7 +124,7 @@ impl Compression {
 /// # Errors
 /// A file that cannot be read.
 pub(crate) fn decompress(file: &Path) -> io::Result<Input> {
-    let mut plain = BufReader::with_capacity(BUFFER_BYTES, File::open(file)?);
+    let mut plain = BufReader::with_capacity(BUFFER_BYTES, regular_file(file)?);
     Ok(match Compression::of_start(plain.fill_buf()?) {
         Compression::Gzip => {
             Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(plain)))

@@ -19,7 +19,6 @@ mod row;
 mod scan;
 mod table;
 
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
@@ -32,6 +31,7 @@ use self::lines::Lines;
 use self::outline::Outline;
 use crate::data::container_fault::ContainerFault;
 use crate::data::error::DataError;
+use crate::input_file::regular_file;
 
 /// How a file holds records.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -142,7 +142,7 @@ pub(crate) fn open(file: &Path, asked: Option<Container>) -> Result<Box<dyn RowR
 /// The first bytes of a file.
 fn start(file: &Path) -> io::Result<Vec<u8>> {
     let mut start = Vec::new();
-    File::open(file)?.take(8).read_to_end(&mut start)?;
+    regular_file(file)?.take(8).read_to_end(&mut start)?;
     Ok(start)
 }
 

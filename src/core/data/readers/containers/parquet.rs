@@ -1,6 +1,5 @@
 //! Parquet files.
 
-use std::fs::File;
 use std::path::Path;
 
 use ::parquet::arrow::arrow_reader::{
@@ -13,6 +12,7 @@ use ::parquet::file::metadata::ParquetMetaData;
 use crate::data::container_fault::ContainerFault;
 use crate::data::error::DataError;
 use crate::diagnostic::Text;
+use crate::input_file::regular_file;
 
 use super::guarded::guarded;
 use super::pages::CheckedFile;
@@ -29,7 +29,7 @@ const MAX_BATCH: u64 = 4096;
 /// [`DataError::Read`], [`DataError::Container`] for a damaged or encrypted file.
 pub(super) fn open(file: &Path) -> Result<Table<ParquetRecordBatchReader>, DataError> {
     let source =
-        File::open(file).map_err(|source| DataError::Read { file: file.into(), source })?;
+        regular_file(file).map_err(|source| DataError::Read { file: file.into(), source })?;
     let reader = guarded(|| {
         let source = CheckedFile::new(source);
         let metadata = ArrowReaderMetadata::load(&source, ArrowReaderOptions::new())?;
