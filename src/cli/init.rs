@@ -356,7 +356,7 @@ fn planned(file: &Path, text: &str) -> Result<Plan, Vec<Diagnostic>> {
     let loaded = parse(file, text.to_owned(), &Overrides::default())
         .map_err(|ConfigError { diagnostics, .. }| diagnostics)?;
     fetch_data(&loaded)?;
-    resolve(loaded, Purpose::Run, PathBuf::new(), find_driver)
+    resolve(loaded, Purpose::Run, PathBuf::new(), || find_driver().map(|()| None))
 }
 
 /// The format with this name.

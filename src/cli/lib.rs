@@ -75,7 +75,7 @@ use statetune_core::records::{Lock, RunDir};
 use statetune_core::store::{find_run, follow_moved_inputs, runs_of_experiment};
 use statetune_core::work::{Stopped, observe};
 use statetune_engine::kernels::{
-    NoGpu, end_in_words, find_gpu, follow_load, keep_memory, replace_products,
+    NoGpu, end_in_words, follow_load, keep_memory, replace_products,
 };
 use statetune_engine::{error_of_panic, silence_library_panics};
 
@@ -237,7 +237,7 @@ impl ExperimentArgs {
     /// Reads and plans the experiment file. Prints warnings and errors.
     fn plan(&self, file: &Path, purpose: Purpose, color: Color) -> Result<Plan, ExitCode> {
         let plan = self
-            .try_plan(find_gpu, file, purpose)
+            .try_plan(devices::find_gpus, file, purpose)
             .map_err(|diagnostics| refuse(&diagnostics, file, color))?;
         for warning in plan.warnings.iter().filter(|_| !self.is_follower) {
             tell(format_args!("{}\n", warning.render(color.on())));
@@ -248,7 +248,7 @@ impl ExperimentArgs {
     /// Reads and plans the experiment file without printing. Only `find_gpu` looks for a GPU.
     fn try_plan(
         &self,
-        find_gpu: impl FnOnce() -> Result<(), NoGpu>,
+        find_gpu: impl FnOnce() -> Result<Option<usize>, NoGpu>,
         file: &Path,
         purpose: Purpose,
     ) -> Result<Plan, Vec<Diagnostic>> {
@@ -265,7 +265,7 @@ impl ExperimentArgs {
     fn plan_with(
         &self,
         overrides: &Overrides,
-        find_gpu: impl FnOnce() -> Result<(), NoGpu>,
+        find_gpu: impl FnOnce() -> Result<Option<usize>, NoGpu>,
         file: &Path,
         purpose: Purpose,
     ) -> Result<Plan, Vec<Diagnostic>> {

@@ -230,9 +230,13 @@ impl<'a> Outlook<'a> {
         proposals(&workload, accumulate, available / self.processes(), may_quantise)
     }
 
-    /// The processes of the run on this machine, each with the whole model.
+    /// The processes of the run that share the memory of a device, each with the whole model: all of this machine on a CPU, and one
+    /// on a GPU.
     fn processes(&self) -> u64 {
-        self.plan.train.devices.per_machine.max(1).into()
+        match self.plan.train.device.is_gpu() {
+            true => 1,
+            false => self.plan.train.devices.per_machine.max(1).into(),
+        }
     }
 
     /// The refusal of a run that needs more than `available` bytes, by default the free memory of the device; `None` when

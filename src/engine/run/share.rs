@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow::{self, Break, Continue};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use serde::{Deserialize, Serialize};
 use statetune_core::diagnostic::{Text, msg};
@@ -13,6 +14,7 @@ use statetune_core::plan::Plan;
 use statetune_core::records::{Checkpoint, Lock, LossScaler, Position};
 use tch::{Device, Kind, Tensor};
 
+use super::device_facts::all_devices;
 use super::drawn::with_drawn;
 use super::forgetting::General;
 use super::input_records::lock;
@@ -21,6 +23,7 @@ use super::prepare::{load_tokenizer, model_shape, new_method, prepare_data, weig
 use super::settings::set_up_libtorch;
 use super::teacher::new_objective;
 use crate::RunError;
+use crate::error::error_of_panic;
 use crate::optim::{Adam, Moments};
 use crate::train::{
     Devices, DevicesError, Keep, Objective, Preferences, References, StepDone, StepOptions,
@@ -271,7 +274,21 @@ fn first_difference(one: &str, other: &str) -> (String, String) {
 /// # Errors
 /// Inputs that cannot be read or are not those of device 0, a pass that fails, or another device that is gone.
 pub fn follow(plan: &Plan, devices: &dyn Devices, begun: &dyn Fn()) -> Result<ExitCode, RunError> {
+    // libtorch panics when memory runs out or the GPU fails.
+    let work = AssertUnwindSafe(|| follow_orders(plan, devices, begun));
+    catch_unwind(work).unwrap_or_else(|panic| match error_of_panic(&*panic) {
+        Some(error) => Err(error),
+        None => resume_unwind(panic),
+    })
+}
+
+fn follow_orders(
+    plan: &Plan,
+    devices: &dyn Devices,
+    begun: &dyn Fn(),
+) -> Result<ExitCode, RunError> {
     set_up_libtorch(plan);
+    all_devices(plan, devices)?;
     let mut plan = plan.clone();
     let ended = |code| Ok(ExitCode::of_number(code));
     match take(devices)? {

@@ -93,7 +93,7 @@ impl<'a> Trainer<'a> {
         };
         let is_whole = matches!(sharing, Sharing::Ddp | Sharing::Context) || devices.is_single();
         let adam = Adam::shared(method.parameters(), adam, (!is_whole).then_some(share));
-        if !devices.is_single() {
+        if !devices.is_single() && adam.all_values().device() == Device::Cpu {
             watch_gradients(&adam).expect("trainable parameters are leaves");
         }
         let objective = &CrossEntropy;
