@@ -108,7 +108,8 @@ impl CheckArgs {
     }
 
     fn diagnostics(&self, file: &Path) -> Vec<Diagnostic> {
-        let planned = self.experiment.try_plan(|| find_driver().map(|()| None), file, Purpose::Check);
+        let planned =
+            self.experiment.try_plan(|| find_driver().map(|()| None), file, Purpose::Check);
         let mut found = match planned {
             Ok(plan) if self.no_files => plan.warnings,
             Ok(plan) => {

@@ -74,9 +74,7 @@ use statetune_core::plan::{Plan, Purpose, resolve};
 use statetune_core::records::{Lock, RunDir};
 use statetune_core::store::{find_run, follow_moved_inputs, runs_of_experiment};
 use statetune_core::work::{Stopped, observe};
-use statetune_engine::kernels::{
-    NoGpu, end_in_words, follow_load, keep_memory, replace_products,
-};
+use statetune_engine::kernels::{NoGpu, end_in_words, follow_load, keep_memory, replace_products};
 use statetune_engine::{error_of_panic, silence_library_panics};
 
 use output::{say, tell};

@@ -93,8 +93,10 @@ pub fn known_digest<E>(
     let is_old = stamp.is_old();
     let of_file = |record: &Record| record.path == recorded && record.stamp == stamp;
     let known = fs::read(&file).ok().and_then(|text| serde_json::from_slice::<Record>(&text).ok());
-    let mut record = known.filter(of_file).unwrap_or_else(|| {
-        Record { path: recorded.clone(), stamp, digests: BTreeMap::new() }
+    let mut record = known.filter(of_file).unwrap_or_else(|| Record {
+        path: recorded.clone(),
+        stamp,
+        digests: BTreeMap::new(),
     });
     if let Some(digest) = record.digests.get(kind) {
         return Ok(digest.clone());

@@ -400,15 +400,3 @@ const BOUNDS: [Bound; 5] = [
     ),
     ("full 1x1024", &["train.micro_bsz=1", "train.ctx_len=1024", "peft.type=full"], &[2224, 5, 2]),
 ];
-
-#[test]
-fn a_run_on_a_gpu_uses_one_gpu() {
-    let gpu = null_gpu();
-    for setting in ["hardware.devices=2", "hardware.num_nodes=2"] {
-        let (output, _) = gpu.run(&[setting], &[]);
-        let key = setting.replace('=', " = ");
-        let message = format!("error[ST2117]: a run on a GPU uses one GPU, but `{key}`\n");
-        assert!(output.stderr.contains(&message), "{}", output.stderr);
-        assert_eq!(output.code, Some(2));
-    }
-}

@@ -411,13 +411,15 @@ impl Workload<'_> {
     }
 
     /// Gradients and moments of `numbers` trainable parameters that a device keeps. Several devices add up the gradients of the passes in
-    /// slices.
+    /// slices; those of GPUs do so in the memory of the host, and all gradients of a pass exist until it ends.
     fn of_optimizer(&self, numbers: u64) -> u64 {
         let slice = numbers.div_ceil(self.devices);
         match self.sharing {
             _ if self.devices == 1 => (1 + AdamOptions::MOMENTS) * numbers,
+            Sharing::Ddp if self.on_gpu => (1 + AdamOptions::MOMENTS) * numbers,
             Sharing::Ddp => (1 + AdamOptions::MOMENTS) * numbers + slice,
             Sharing::Zero1 => numbers + (1 + AdamOptions::MOMENTS) * slice,
+            Sharing::Zero2 if self.on_gpu => numbers + AdamOptions::MOMENTS * slice,
             Sharing::Zero2 => (1 + AdamOptions::MOMENTS) * slice,
             // Gradients go from device to device with the chunks: their sum, and one on its way.
             Sharing::Context => (1 + AdamOptions::MOMENTS + 2) * numbers,

@@ -75,8 +75,7 @@ pub fn choose(
     find_gpu: impl FnOnce() -> Result<Option<usize>, NoGpu>,
 ) -> Result<Compute, DeviceFault> {
     let op_on_cpu = op.unwrap_or(Op::Cpu);
-    let on_cpu =
-        || Compute { device: Device::Cpu, op: op_on_cpu, gpus: None, unused_gpu: None };
+    let on_cpu = || Compute { device: Device::Cpu, op: op_on_cpu, gpus: None, unused_gpu: None };
     let on_gpu = |gpus| Compute { gpus, ..Compute::on_gpu(op) };
     let needed = |asked| move |missing| DeviceFault::NoGpu { asked, missing };
     match (accelerator, op) {
@@ -87,12 +86,8 @@ pub fn choose(
             Err(DeviceFault::Apart { op: "cpu", accelerator: "gpu" })
         }
         (Accelerator::Cpu, _) | (Accelerator::Auto, Some(Op::Cpu)) => Ok(on_cpu()),
-        (Accelerator::Gpu, _) => {
-            find_gpu().map_err(needed(Setting::Accelerator)).map(on_gpu)
-        }
-        (Accelerator::Auto, Some(Op::Cuda)) => {
-            find_gpu().map_err(needed(Setting::Op)).map(on_gpu)
-        }
+        (Accelerator::Gpu, _) => find_gpu().map_err(needed(Setting::Accelerator)).map(on_gpu),
+        (Accelerator::Auto, Some(Op::Cuda)) => find_gpu().map_err(needed(Setting::Op)).map(on_gpu),
         (Accelerator::Auto, _) => Ok(match find_gpu() {
             Ok(gpus) => on_gpu(gpus),
             Err(missing) => {

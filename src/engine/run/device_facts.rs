@@ -43,8 +43,7 @@ pub(super) fn all_devices(plan: &Plan, devices: &dyn Devices) -> Result<AllDevic
     let text = serde_json::to_string(&mine).expect("plain data");
     let read = |text: &String| serde_json::from_str(text).map_err(|_| text.clone());
     let all = devices.gather_texts(&text)?.iter().map(read).collect::<Result<Vec<_>, _>>();
-    let all: Vec<DeviceFacts> =
-        all.map_err(|text| DevicesError::Native(Text::verbatim(text)))?;
+    let all: Vec<DeviceFacts> = all.map_err(|text| DevicesError::Native(Text::verbatim(text)))?;
     for (rank, one) in all.iter().enumerate() {
         let is_same = |other: &DeviceFacts| one.gpu.is_some() && other.gpu == one.gpu;
         if let Some(first) = all[..rank].iter().position(is_same) {
@@ -52,7 +51,10 @@ pub(super) fn all_devices(plan: &Plan, devices: &dyn Devices) -> Result<AllDevic
         }
     }
     let models: Vec<&str> = all.iter().map(|one| &*one.model).collect();
-    Ok(AllDevices { model: models_text(&models), free: all.iter().filter_map(|one| one.free).min() })
+    Ok(AllDevices {
+        model: models_text(&models),
+        free: all.iter().filter_map(|one| one.free).min(),
+    })
 }
 
 /// The model that all devices have, or each model with the numbers of its devices: the order of the passes depends on them.

@@ -354,7 +354,7 @@ mod tests {
         // Without the number on the machine, that among all.
         assert_eq!(gpu(&mpi(""), None, 4), Ok(2));
         let own = Place::first_of(2);
-        assert_eq!(own.gpu(Some(&[1, 0]), 2), Ok(1));
+        assert_eq!(own.gpu(Some(&[1, 0]), 2).expect("a GPU"), 1);
         let second = own.variables(1, 77).map(|(name, value)| (name, value));
         let second: Vec<(&str, &str)> =
             second.iter().map(|(name, value)| (*name, &**value)).collect();
