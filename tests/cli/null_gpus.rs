@@ -86,7 +86,7 @@ fn a_list_says_which_gpus_compute() {
     let gpu = null_gpu();
     let output = gpu.run_on_any(&["hardware.devices=[1]"], &[TWO]);
     output.is_done_quietly();
-    assert!(output.stdout.contains("Null GPU (GPU 1), op cuda"), "{}", output.stdout);
+    assert!(output.stderr.contains("Null GPU (GPU 1), op cuda"), "{}", output.stderr);
     launches_on(&gpu, 1);
     let four = ("NULL_GPU_COUNT", "4");
     gpu.run_on_any(&["hardware.devices=[3, 2]"], &[four]).is_done_quietly();
@@ -110,11 +110,13 @@ fn a_launcher_gives_each_process_its_gpu() {
             command.envs(gpu.variables()).env(TWO.0, TWO.1).spawn().expect("the program starts")
         })
         .collect();
-    for device in devices {
-        let output = ended(device);
+    let [first, other] = devices.try_into().expect("two processes");
+    let (first, other) = (ended(first), ended(other));
+    for output in [&first, &other] {
         assert_eq!(output.status.code(), Some(0), "{output:?}");
-        assert_eq!(text(&output.stderr), "");
     }
+    assert!(text(&first.stderr).contains("Null GPU (GPU 0), op cuda"), "{first:?}");
+    assert_eq!((text(&other.stdout), text(&other.stderr)), (String::new(), String::new()));
     for ordinal in [0, 1] {
         launches_on(&gpu, ordinal);
     }
@@ -189,7 +191,7 @@ error[ST2117]: `devices = [0, 1]` names GPUs, but the run computes on the CPU
     );
 }
 
-/// The output of the processes of a launcher with these variables, of which `of_rank` are those of a process.
+/// The outputs of two processes of a launcher on a machine with so many GPUs; `of_rank` are the variables of a process.
 fn launched(
     gpus: &str,
     settings: &[&str],
@@ -244,7 +246,16 @@ error[ST5021]: `hardware.devices` names 1 GPUs, but the launcher started 2 proce
 ";
         assert_eq!((output.code, &*output.stderr), (Some(2), expected));
     }
-    // Device 0 has a GPU, and waits for the other until that ends.
+    for output in launched("1", &[], torchrun) {
+        let expected = "\
+error[ST5021]: 2 processes of this machine need 2 GPUs, but it has 1
+  |
+  = note: each process takes a GPU of its own
+  = help: start 1 on this machine: results are the same for any number of equal devices
+  = help: or train on CPUs: `accelerator = \"cpu\"`
+";
+        assert_eq!((output.code, &*output.stderr), (Some(25), expected));
+    }
     let slurm = |rank: usize| {
         let number = rank.to_string();
         vec![
@@ -268,35 +279,35 @@ error[ST5021]: devices 0 and 1 have the same GPU
 
 // ---- failures -------------------------------------------------------------------------------
 
-/// How a run on two GPUs ends of which one has this setting; within seconds, but for the work until then.
-fn fails(of: usize, variables: &[(&str, &str)]) -> (NullGpu, Output) {
-    let gpu = null_gpu();
-    let only = of.to_string();
-    let settings = ["hardware.devices=2", "train.accumulate_grad_batches=2", "train.epoch_count=2"];
-    let started = Instant::now();
-    gpu.run_on_any(&settings, &[TWO]).is_done_quietly();
-    let whole = started.elapsed();
-    let started = Instant::now();
-    let variables = [&[TWO, ("NULL_GPU_ONLY", &only)], variables].concat();
-    let output = gpu.run_on_any(&settings, &variables);
-    assert!(started.elapsed() < whole + Duration::from_secs(30), "{:?}", started.elapsed());
-    (gpu, output)
-}
-
+/// A GPU that is full halfway, or fails, ends the run on two GPUs within seconds, but for the work until then.
 #[test]
-fn a_gpu_that_fails_or_is_full_ends_the_run_with_its_message() {
+fn a_gpu_that_is_full_or_fails_ends_the_run_with_its_message() {
+    // libtorch asks for each tensor's memory by itself.
     let by_tensor = ("PYTORCH_NO_CUDA_MEMORY_CACHING", "1");
+    let gpu = null_gpu();
+    let settings =
+        ["hardware.devices=2", "train.accumulate_grad_batches=2", "train.epoch_count=2"];
+    let started = Instant::now();
+    gpu.run_on_any(&settings, &[TWO, by_tensor]).is_done_quietly();
+    let whole = started.elapsed();
     for of in [0, 1] {
-        for (variables, code, message) in [
-            (
-                vec![by_tensor, ("NULL_GPU_ALLOCATIONS", "900")],
-                23,
-                "error[ST5005]: out of memory: ",
-            ),
-            (vec![("NULL_GPU_FAULT", "719,1500")], 25, "error[ST5006]: the GPU failed: "),
-        ] {
-            let (_, output) = fails(of, &variables);
+        let counts = gpu.counts(of);
+        let half = |count: i64| (count / 2).to_string();
+        let full = ("NULL_GPU_ALLOCATIONS", half(counts.of("allocations")), 23);
+        let faulty = ("NULL_GPU_FAULT", format!("719,{}", half(counts.launches())), 25);
+        for (variable, value, code) in [full, faulty] {
+            let case = null_gpu();
+            let only = of.to_string();
+            let started = Instant::now();
+            let variables =
+                [TWO, by_tensor, ("NULL_GPU_ONLY", &*only), (variable, &*value)];
+            let output = case.run_on_any(&settings, &variables);
+            assert!(started.elapsed() < whole + Duration::from_secs(30), "{:?}", started.elapsed());
             assert_eq!(output.code, Some(code), "{of}: {}", output.stderr);
+            let message = match code {
+                23 => "error[ST5005]: out of memory: ",
+                _ => "error[ST5006]: the GPU failed: ",
+            };
             assert!(output.stderr.contains(message), "{of}: {}", output.stderr);
             for word in ["panicked", "ST9000", "[W", "frame #"] {
                 assert!(!output.stderr.contains(word), "{of}: {}", output.stderr);
@@ -321,7 +332,7 @@ fn memory_is_that_of_one_gpu_and_the_smallest_decides() {
     memory(700_000_000, &[]).is_done_quietly();
     let output = memory(300_000_000, &[("NULL_GPU_ONLY", "1")]);
     assert_eq!(output.code, Some(22), "{}", output.stderr);
-    assert!(output.stderr.contains("on the GPU"), "{}", output.stderr);
+    assert!(output.stderr.contains("but the GPU has 0.28 GiB free"), "{}", output.stderr);
     assert_eq!(gpu.case.runs().len(), 1);
 }
 

@@ -206,7 +206,7 @@ impl Place {
         let gpu = match named {
             Some(named) => named.get(local_rank).copied(),
             None if self.has_own_gpu(found) => Some(0),
-            None => Some(local_rank),
+            None => Some(local_rank).filter(|_| local_count <= found),
         };
         gpu.filter(|gpu| *gpu < found)
             .ok_or(DevicesError::TooFewGpus { processes: local_count, found })
