@@ -251,7 +251,7 @@ error[ST5021]: `hardware.devices` names 1 GPUs, but the launcher started 2 proce
 error[ST5021]: 2 processes of this machine need 2 GPUs, but it has 1
   |
   = note: each process takes a GPU of its own
-  = help: start 1 on this machine: results are the same for any number of equal devices
+  = help: start no more processes than GPUs: results are the same for any number of equal devices
   = help: or train on CPUs: `accelerator = \"cpu\"`
 ";
         assert_eq!((output.code, &*output.stderr), (Some(25), expected));
@@ -285,8 +285,7 @@ fn a_gpu_that_is_full_or_fails_ends_the_run_with_its_message() {
     // libtorch asks for each tensor's memory by itself.
     let by_tensor = ("PYTORCH_NO_CUDA_MEMORY_CACHING", "1");
     let gpu = null_gpu();
-    let settings =
-        ["hardware.devices=2", "train.accumulate_grad_batches=2", "train.epoch_count=2"];
+    let settings = ["hardware.devices=2", "train.accumulate_grad_batches=2", "train.epoch_count=2"];
     let started = Instant::now();
     gpu.run_on_any(&settings, &[TWO, by_tensor]).is_done_quietly();
     let whole = started.elapsed();
@@ -299,8 +298,7 @@ fn a_gpu_that_is_full_or_fails_ends_the_run_with_its_message() {
             let case = null_gpu();
             let only = of.to_string();
             let started = Instant::now();
-            let variables =
-                [TWO, by_tensor, ("NULL_GPU_ONLY", &*only), (variable, &*value)];
+            let variables = [TWO, by_tensor, ("NULL_GPU_ONLY", &*only), (variable, &*value)];
             let output = case.run_on_any(&settings, &variables);
             assert!(started.elapsed() < whole + Duration::from_secs(30), "{:?}", started.elapsed());
             assert_eq!(output.code, Some(code), "{of}: {}", output.stderr);

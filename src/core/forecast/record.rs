@@ -252,10 +252,12 @@ pub struct StreamFacts {
     pub bytes: u64,
     /// Bytes of two blocks, which memory holds at a time.
     pub held: u64,
-    /// Bytes that a forward and backward pass reads from the disk, less what free memory keeps.
+    /// Bytes that a forward and backward pass reads from the disk, less what free memory keeps, or copies to the GPU.
     pub read: u64,
-    /// Bytes a second of the disk with the file; absent where that cannot be measured.
+    /// Bytes a second of the disk with the file; absent where that cannot be measured, and on a GPU.
     pub disk: Option<f64>,
+    /// Whether the weights stay in the memory of the host and are copied to a GPU.
+    pub to_gpu: bool,
 }
 
 /// How long training takes.

@@ -343,7 +343,7 @@ impl<'a> Faults<'a> {
             Ok(compute) => {
                 self.found.extend(compute.warning(spelt));
                 self.check_gpus(&compute);
-                self.check_stream(compute.device.is_gpu());
+                self.check_stream();
                 Some(compute)
             }
             Err((key, fault)) => {

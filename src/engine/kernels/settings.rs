@@ -41,7 +41,7 @@ pub fn send(x: Tensor, device: Device) -> Tensor {
 }
 
 /// A CPU tensor in memory that a GPU copies from without a wait; the tensor itself where there is no such memory.
-fn pinned(x: Tensor) -> Tensor {
+pub fn pinned(x: Tensor) -> Tensor {
     // SAFETY: the pointer is that of a live tensor; the shim catches every exception, and returns null or a tensor for
     // the caller to own.
     let copy = unsafe { statetune_pinned(x.as_ptr()) };

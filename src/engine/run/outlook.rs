@@ -91,8 +91,8 @@ impl<'a> Outlook<'a> {
         Outlook { plan, shape, ids, data: Some(documents), suites }
     }
 
-    /// Whether frozen weights are read from the file block by block. Where `hardware.stream` leaves that open: if they can be, and
-    /// are larger than `available` bytes, by default the free memory of the device.
+    /// Whether frozen weights come block by block. Where `hardware.stream` leaves that open: if they can, and are larger than
+    /// `available` bytes, by default the free memory of the device.
     pub fn streams(&self, available: Option<u64>) -> bool {
         match self.plan.train.stream {
             Stream::On => true,
@@ -190,11 +190,17 @@ impl<'a> Outlook<'a> {
         }
     }
 
-    /// The weights that are read from the file block by block.
+    /// The weights that come block by block.
     fn stream(&self, workload: &Workload<'_>, available: Option<u64>) -> Option<StreamFacts> {
         let (bytes, held) = (workload.streamed(), workload.held());
         if bytes == 0 {
             return None;
+        }
+        let to_gpu = self.plan.train.device.is_gpu();
+        if to_gpu {
+            // The last two blocks of one direction are the first two of the other.
+            let read = 2 * (bytes - held);
+            return Some(StreamFacts { bytes, held, read, disk: None, to_gpu });
         }
         let disk = match &self.plan.model.source {
             ModelSource::Load(path) => disk_speed(path),
@@ -204,7 +210,7 @@ impl<'a> Outlook<'a> {
         let needed = workload.memory().total.saturating_mul(self.processes());
         let cached = held + self.available(available).unwrap_or(0).saturating_sub(needed);
         let read = 2 * bytes.saturating_sub(cached);
-        Some(StreamFacts { bytes, held, read, disk })
+        Some(StreamFacts { bytes, held, read, disk, to_gpu })
     }
 
     /// The time in which the disk reads the weights; `None` where memory keeps them all.

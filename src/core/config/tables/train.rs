@@ -241,7 +241,8 @@ pub struct Hardware {
     #[schemars(range(min = 1, max = 1024), example = 2, extend("x-unit" = "threads", "x-default" = "at most one for each core that the process may use"))]
     pub threads: Option<u32>,
     /// Whether frozen weights are read from the file block by block in every pass, so that they need not fit into memory: `true`,
-    /// `false`, or `auto`, where the weights are larger than the free memory. On CPUs only. Results are the same.
+    /// `false`, or `auto`, where the weights are larger than the free memory. On a GPU, linear layers stay in the memory of the host and
+    /// are copied ahead of their block. Results are the same.
     pub stream: Stream,
 }
 

@@ -40,8 +40,8 @@ catalogue! {
         "{processes} processes of this machine need {processes} GPUs, but it has {found}",
         "本机的 {processes} 个进程需要 {processes} 块 GPU，但本机有 {found} 块";
     START_AS_MANY_AS_GPUS:
-        "start {found} on this machine: results are the same for any number of equal devices",
-        "在本机启动 {found} 个：相同设备的个数不影响结果";
+        "start no more processes than GPUs: results are the same for any number of equal devices",
+        "启动的进程不要多于 GPU：相同设备的个数不影响结果";
     GPU_IS_SHARED[ST5021]:
         "devices {one} and {other} have the same GPU",
         "设备 {one} 和 {other} 用的是同一块 GPU";

@@ -159,9 +159,6 @@ catalogue! {
     ADD_JSONL_SINK:
         "add it to the list: `sinks = [\"jsonl\", \"tensorboard\"]`",
         "把它加进列表：`sinks = [\"jsonl\", \"tensorboard\"]`";
-    STREAM_NEEDS_CPU[ST2118]:
-        "`hardware.stream = true` only applies to CPUs",
-        "`hardware.stream = true` 只适用于 CPU";
     STREAM_NEEDS_FROZEN[ST2118]:
         "`hardware.stream = true` only applies to frozen weights",
         "`hardware.stream = true` 只适用于冻结的权重";
@@ -182,6 +179,9 @@ catalogue! {
         "使用 `[quant]`，或把 `train.precision` 设为检查点的数值格式";
     DELETE_STREAM: "or delete `stream`", "或删除 `stream`";
     COST_STREAM: "reads the weights from the disk in every pass", "每遍都从磁盘读取权重";
+    COST_STREAM_TO_GPU:
+        "copies the weights to the GPU in every pass",
+        "每遍都把权重复制到 GPU";
     GPUS_ON_CPU[ST2117]:
         "`{asked_for}` names GPUs, but the run computes on the CPU",
         "`{asked_for}` 指定了 GPU，但运行在 CPU 上计算";

@@ -158,9 +158,9 @@ impl DevicesError {
                 fault.note(msg!(STARTS_ON_THIS_MACHINE)).help(msg!(START_WITH_TORCHRUN, num_nodes))
             }
             Self::GpuNames { .. } => fault.help(msg!(NAME_AS_MANY_GPUS)),
-            Self::TooFewGpus { found, .. } => fault
+            Self::TooFewGpus { .. } => fault
                 .note(msg!(ONE_PROCESS_A_GPU))
-                .help(msg!(START_AS_MANY_AS_GPUS, found))
+                .help(msg!(START_AS_MANY_AS_GPUS))
                 .help(msg!(SEVERAL_CPU_DEVICES)),
             Self::SharedGpu { .. } => {
                 fault.note(msg!(ONE_PROCESS_A_GPU)).help(msg!(GIVE_EACH_TASK_A_GPU))
