@@ -103,7 +103,7 @@ pub(super) fn facts(forecast: &Forecast, warnings: &[Diagnostic]) -> Vec<(&'stat
             format!("{chunks} of {} tokens in the longest row; {states}", grouped(tokens.into())),
         );
     }
-    if let Some(StreamFacts { bytes, held, read, to_gpu: true, .. }) = forecast.stream {
+    if let Some(StreamFacts { bytes, held, read, to_gpu: Some(true), .. }) = forecast.stream {
         fact(
             "stream",
             format!(

@@ -160,7 +160,7 @@ fn a_plan_for_a_gpu_says_what_is_streamed_and_proposes_it() {
         line,
         "  stream    48.0 MiB of weights stay in the memory of the host, 12.0 MiB on the GPU at a time; a pass copies 72.0 MiB"
     );
-    let fit = plan(&["--set", "hardware.stream=false", "--fit", "--memory", "470MB"]);
+    let fit = plan(&["--set", "hardware.stream=false", "--fit", "--memory", "500MB"]);
     assert!(fit.contains("hardware.stream = true"), "{fit}");
     assert!(fit.contains("copies the weights to the GPU in every pass"), "{fit}");
 }

@@ -244,7 +244,7 @@ pub struct RatePoint {
     pub lr: f64,
 }
 
-/// Weights that are read from the file block by block.
+/// Weights that come block by block: from the file, or to a GPU from the memory of the host.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StreamFacts {
@@ -256,8 +256,9 @@ pub struct StreamFacts {
     pub read: u64,
     /// Bytes a second of the disk with the file; absent where that cannot be measured, and on a GPU.
     pub disk: Option<f64>,
-    /// Whether the weights stay in the memory of the host and are copied to a GPU.
-    pub to_gpu: bool,
+    /// True where the weights stay in the memory of the host and are copied to a GPU; absent on CPUs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to_gpu: Option<bool>,
 }
 
 /// How long training takes.

@@ -196,11 +196,10 @@ impl<'a> Outlook<'a> {
         if bytes == 0 {
             return None;
         }
-        let to_gpu = self.plan.train.device.is_gpu();
-        if to_gpu {
+        if self.plan.train.device.is_gpu() {
             // The last two blocks of one direction are the first two of the other.
             let read = 2 * (bytes - held);
-            return Some(StreamFacts { bytes, held, read, disk: None, to_gpu });
+            return Some(StreamFacts { bytes, held, read, disk: None, to_gpu: Some(true) });
         }
         let disk = match &self.plan.model.source {
             ModelSource::Load(path) => disk_speed(path),
@@ -210,7 +209,7 @@ impl<'a> Outlook<'a> {
         let needed = workload.memory().total.saturating_mul(self.processes());
         let cached = held + self.available(available).unwrap_or(0).saturating_sub(needed);
         let read = 2 * bytes.saturating_sub(cached);
-        Some(StreamFacts { bytes, held, read, disk, to_gpu })
+        Some(StreamFacts { bytes, held, read, disk, to_gpu: None })
     }
 
     /// The time in which the disk reads the weights; `None` where memory keeps them all.
