@@ -90,6 +90,7 @@ fn main() {
         .file("kernels/settings.cpp")
         .file("kernels/terminate.cpp")
         .file("kernels/threads.cpp")
+        .file("kernels/weight_copies.cpp")
         .define("_GLIBCXX_USE_CXX11_ABI", "1")
         .includes([libtorch.join("include"), libtorch.join("include/torch/csrc/api/include")])
         .include("kernels/gloo_names")

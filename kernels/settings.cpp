@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 #include <c10/core/CPUAllocator.h>
 #include <c10/core/CachingDeviceAllocator.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <malloc.h>
 
@@ -35,6 +36,17 @@ extern "C" int statetune_peak_cuda_bytes(int device, int64_t *allocated, int64_t
 extern "C" int statetune_free_cuda_bytes(int device, int64_t *bytes) {
   try {
     *bytes = int64_t(c10::getDeviceAllocator(c10::kCUDA)->getMemoryInfo(c10::DeviceIndex(device)).first);
+    return 0;
+  } catch (const std::exception &) {
+    return 1;
+  }
+}
+
+// Makes a CUDA device the current one of this thread, so that nothing makes a context on another. Returns 0, or 1 where libtorch's
+// CUDA part is not loaded or the device fails.
+extern "C" int statetune_use_cuda(int device) {
+  try {
+    c10::impl::VirtualGuardImpl(c10::kCUDA).setDevice({c10::kCUDA, c10::DeviceIndex(device)});
     return 0;
   } catch (const std::exception &) {
     return 1;

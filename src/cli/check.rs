@@ -8,10 +8,9 @@ use statetune_core::diagnostic::{Diagnostic, Severity, Text, apply, msg, summary
 use statetune_core::exit::ExitCode;
 use statetune_core::look::files::look_into_files;
 use statetune_core::plan::Purpose;
-use statetune_engine::kernels::find_driver;
 
 use super::replace::rewrite;
-use super::{Color, ExperimentArgs, Format, exit_code, say, show, tell};
+use super::{Color, ExperimentArgs, Format, driver_of_gpus, exit_code, say, show, tell};
 
 /// Most rounds of fixes: a fix can uncover another error, and two overlapping fixes need two rounds.
 const ROUNDS: usize = 20;
@@ -108,7 +107,7 @@ impl CheckArgs {
     }
 
     fn diagnostics(&self, file: &Path) -> Vec<Diagnostic> {
-        let planned = self.experiment.try_plan(find_driver, file, Purpose::Check);
+        let planned = self.experiment.try_plan(driver_of_gpus, file, Purpose::Check);
         let mut found = match planned {
             Ok(plan) if self.no_files => plan.warnings,
             Ok(plan) => {

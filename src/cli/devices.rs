@@ -16,7 +16,9 @@ use statetune_core::forecast::PROGRAM_BYTES;
 use statetune_core::plan::Plan;
 use statetune_core::words::{gib, grouped, size};
 use statetune_engine::RunError;
-use statetune_engine::kernels::{available_bytes, cores_of_machine, limit_threads, most_threads};
+use statetune_engine::kernels::{
+    NoGpu, available_bytes, cores_of_machine, find_gpu, limit_threads, most_threads, use_device,
+};
 use statetune_engine::run::{end, follow};
 use statetune_engine::train::{DevicesError, Group, Launcher, Place, Processes, exchange_time};
 
@@ -39,12 +41,29 @@ pub(super) fn is_follower(launched: Option<&Place>) -> bool {
     launched.is_some_and(|place| place.rank > 0)
 }
 
-/// The place of this process in the run of a plan; `None` for a run on one device.
+/// The place of this process in the run of a plan, `None` for a run on one device; the plan takes the GPU of the process.
+///
+/// # Errors
+/// Another number of processes than the experiment asks for, or no GPU for each of them. Shows the error.
+pub(super) fn placed(
+    plan: &mut Plan,
+    launched: Option<Place>,
+    color: Color,
+) -> Result<Option<Place>, ExitCode> {
+    let place = place(plan, launched).and_then(|place| {
+        if let Some(place) = place.as_ref().filter(|_| plan.train.device.is_gpu()) {
+            let found = find_gpu().unwrap_or(0); // found when the plan was made
+            plan.take_gpu(place.gpu(plan.train.devices.gpus.as_deref(), found)?);
+        }
+        Ok(place)
+    });
+    place.map_err(|error| fail(&error.into(), color))
+}
+
 fn place(plan: &Plan, launched: Option<Place>) -> Result<Option<Place>, DevicesError> {
-    let devices = plan.train.devices;
+    let devices = &plan.train.devices;
     let asked = devices.count();
     match launched {
-        Some(_) if plan.train.device.is_gpu() => Err(DevicesError::Gpus),
         Some(place) if asked > 1 && asked != place.count as u64 => {
             Err(DevicesError::Count { started: place.count, asked })
         }
@@ -56,16 +75,27 @@ fn place(plan: &Plan, launched: Option<Place>) -> Result<Option<Place>, DevicesE
     }
 }
 
+/// Looks for GPUs; returns the number of those that the processes of a run on this machine see together.
+///
+/// # Errors
+/// What is missing for any GPU.
+pub(super) fn find_gpus() -> Result<Option<usize>, NoGpu> {
+    let found = find_gpu()?;
+    // A command that is not a run may be started with any variables.
+    let place = Place::of_environment(|name| env::var(name).ok()).ok().flatten();
+    Ok(Some(place.map_or(found, |place| place.gpus_of_machine(found))))
+}
+
 /// Meets the other devices of the run, after starting them where no launcher did; `None` for a run on one device.
 ///
 /// # Errors
 /// Devices that do not come, or processes that do not fit into memory even with no model, unless `allow_oom`.
 pub(super) fn meet(
     plan: &Plan,
-    launched: Option<Place>,
+    place: Option<Place>,
     allow_oom: bool,
 ) -> Result<Option<Group>, RunError> {
-    let Some(place) = place(plan, launched)? else { return Ok(None) };
+    let Some(place) = place else { return Ok(None) };
     if place.launcher == Launcher::Own && !allow_oom {
         check_memory(place.count as u64)?;
     }
@@ -94,8 +124,8 @@ fn meet_at(place: Place, timeout: Duration) -> Result<Group, DevicesError> {
     connected.map(|()| group)
 }
 
-/// Times the exchange of gradients between devices, for each of these counts of numbers: those of a launcher, or else `count` on this machine.
-/// `None` in the processes of devices other than the first.
+/// Times the exchange of gradients between devices, for each of these counts of numbers: those of a launcher, or else `count` on this machine. The
+/// gradients lie on GPUs if there is one for each process of this machine. `None` in the processes of devices other than the first.
 ///
 /// # Errors
 /// Devices that do not come, or are lost.
@@ -103,21 +133,24 @@ pub(super) fn exchange_times(
     count: usize,
     launched: Option<Place>,
     numbers: &[i64],
-) -> Result<Option<Vec<Duration>>, DevicesError> {
+) -> Result<Option<(Device, Vec<Duration>)>, DevicesError> {
     const TIMEOUT: Duration = Duration::from_secs(60);
     let place = launched.unwrap_or_else(|| Place::first_of(count));
     let is_ours = place.launcher == Launcher::Own && place.rank > 0;
     if is_ours && !ends_with_parent() {
         return Ok(None);
     }
+    let gpu = find_gpu().ok().and_then(|found| place.gpu(None, found).ok());
+    let device = gpu.map_or(Device::Cpu, Device::Cuda);
+    use_device(device);
     let group = meet_at(place, TIMEOUT)?;
-    let times = numbers.iter().map(|&numbers| exchange_time(&group, numbers)).collect();
+    let times = numbers.iter().map(|&numbers| exchange_time(&group, numbers, device)).collect();
     let times: Result<Vec<Duration>, DevicesError> = times;
     let is_first = group.place().rank == 0;
     if times.is_ok() && is_first {
         group.end();
     }
-    times.map(|times| is_first.then_some(times))
+    times.map(|times| is_first.then_some((device, times)))
 }
 
 /// Refuses a number of processes whose programs alone take more memory than is free.
@@ -160,16 +193,8 @@ pub(super) fn part(group: Option<Group>, result: Result<ExitCode, ExitCode>) -> 
 }
 
 /// Trains along with device 0.
-pub(super) fn run_along(
-    plan: &Plan,
-    launched: Option<Place>,
-    grace: u64,
-    color: Color,
-) -> ExitCode {
-    let place = match place(plan, launched) {
-        Ok(place) => place.expect("a follower has a place"),
-        Err(error) => return fail(&error.into(), color),
-    };
+pub(super) fn run_along(plan: &Plan, place: Option<Place>, grace: u64, color: Color) -> ExitCode {
+    let place = place.expect("a follower has a place");
     if place.launcher == Launcher::Own {
         working::is_shown_elsewhere();
     }

@@ -56,10 +56,10 @@ pub(super) fn doctor(args: &DoctorArgs, color: Color) -> ExitCode {
         return exchanges(count, args.format, color);
     }
     let gpu = find_gpu();
-    let devices =
-        [Some((Device::Cpu, Op::Cpu)), gpu.is_ok().then_some((Device::Cuda(0), Op::Cuda))];
+    let gpus = (0..gpu.as_ref().map_or(0, |count| *count)).map(|i| (Device::Cuda(i), Op::Cuda));
+    let devices = [(Device::Cpu, Op::Cpu)].into_iter().chain(gpus);
     let mut findings = vec![libtorch(), graphics(&gpu)];
-    for (device, op) in devices.into_iter().flatten() {
+    for (device, op) in devices {
         findings.push(Finding::new("device", device_name(device), json!(recorded_device(device))));
         if device == Device::Cpu {
             findings.extend([products(), computing_threads(), waiting()]);
@@ -90,7 +90,7 @@ fn exchanges(count: u16, format: Format, color: Color) -> ExitCode {
     let models = Preset::all().filter(|preset| MEASURED.contains(&preset.name));
     let models: Vec<_> = models.map(|preset| (preset.name, preset.state_parameters())).collect();
     let numbers: Vec<i64> = models.iter().map(|(_, numbers)| *numbers).collect();
-    let times = match devices::exchange_times(count, launched, &numbers) {
+    let (device, times) = match devices::exchange_times(count, launched, &numbers) {
         Ok(Some(times)) => times,
         Ok(None) => return ExitCode::Ok,
         Err(error) => return fail(&error.into(), color),
@@ -110,6 +110,7 @@ fn exchanges(count: u16, format: Format, color: Color) -> ExitCode {
         findings.push(json!({
             "model": name,
             "devices": count,
+            "on_gpus": device.is_cuda(),
             "bytes": bytes,
             "secs": secs,
             "pass_secs_of_95_percent": worth,
@@ -119,6 +120,9 @@ fn exchanges(count: u16, format: Format, color: Color) -> ExitCode {
         Format::Human => {
             say(rows);
             let speed = EFFICIENCY * count as f64;
+            if device.is_cuda() {
+                say(format_args!("Measured between {count} GPUs, through the memory of the host."));
+            }
             say(format_args!(
                 "With such passes {count} devices are at least {speed:.2} times as fast as one."
             ));
@@ -167,9 +171,9 @@ fn libtorch() -> Finding {
     Finding::new("libtorch", format!("{version} in {place}"), value)
 }
 
-fn graphics(gpu: &Result<(), NoGpu>) -> Finding {
+fn graphics(gpu: &Result<usize, NoGpu>) -> Finding {
     match gpu {
-        Ok(()) => Finding::new("GPU", "usable", json!({ "usable": true })),
+        Ok(_) => Finding::new("GPU", "usable", json!({ "usable": true })),
         Err(missing) => {
             let value = json!({ "usable": false, "reason": missing.reason.to_string() });
             Finding::new("GPU", missing.reason.to_string(), value)

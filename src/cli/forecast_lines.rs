@@ -103,7 +103,17 @@ pub(super) fn facts(forecast: &Forecast, warnings: &[Diagnostic]) -> Vec<(&'stat
             format!("{chunks} of {} tokens in the longest row; {states}", grouped(tokens.into())),
         );
     }
-    if let Some(StreamFacts { bytes, held, read, disk }) = forecast.stream {
+    if let Some(StreamFacts { bytes, held, read, to_gpu: Some(true), .. }) = forecast.stream {
+        fact(
+            "stream",
+            format!(
+                "{} of weights stay in the memory of the host, {} on the GPU at a time; a pass copies {}",
+                size(bytes),
+                size(held),
+                size(read)
+            ),
+        );
+    } else if let Some(StreamFacts { bytes, held, read, disk, .. }) = forecast.stream {
         let at = disk.map_or(String::new(), |disk| format!(" at {}/s", size(disk as u64)));
         fact(
             "stream",

@@ -19,13 +19,12 @@ use statetune_core::look::files::{has_fitting_vocabulary, look_into_files};
 use statetune_core::plan::{Plan, Purpose, missing_path_helps, resolve};
 use statetune_core::shell::shell_path;
 use statetune_core::tensorfile::{WeightsError, write_atomically};
-use statetune_engine::kernels::find_driver;
 
 use answers::{Answers, DeviceAnswer};
 use text::{EXAMPLE_FILE, TOKENS, WORLD, data_format, text};
 
 use super::config::{exists, write_new};
-use super::{Color, fetch_data, refuse, say, show, tell};
+use super::{Color, driver_of_gpus, fetch_data, refuse, say, show, tell};
 
 pub(super) use answers::InitArgs;
 pub(super) use text::SCHEMA;
@@ -367,7 +366,7 @@ fn planned(file: &Path, text: &str) -> Result<Plan, Vec<Diagnostic>> {
     let loaded = parse(file, text.to_owned(), &Overrides::default())
         .map_err(|ConfigError { diagnostics, .. }| diagnostics)?;
     fetch_data(&loaded)?;
-    resolve(loaded, Purpose::Run, PathBuf::new(), find_driver)
+    resolve(loaded, Purpose::Run, PathBuf::new(), driver_of_gpus)
 }
 
 /// The format with this name.

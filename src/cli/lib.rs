@@ -75,7 +75,7 @@ use statetune_core::records::{Lock, RunDir};
 use statetune_core::store::{find_run, follow_moved_inputs, runs_of_experiment};
 use statetune_core::work::{Stopped, observe};
 use statetune_engine::kernels::{
-    NoGpu, end_in_words, find_driver, find_gpu, follow_load, keep_memory, replace_products,
+    NoGpu, end_in_words, find_driver, follow_load, keep_memory, replace_products,
 };
 use statetune_engine::{error_of_panic, silence_library_panics};
 
@@ -236,17 +236,17 @@ impl ExperimentArgs {
 
     /// Reads and plans the experiment file. Prints warnings and errors.
     fn plan(&self, file: &Path, purpose: Purpose, color: Color) -> Result<Plan, ExitCode> {
-        self.plan_finding(find_gpu, file, purpose, color)
+        self.plan_finding(devices::find_gpus, file, purpose, color)
     }
 
     /// As `plan`, for a command that reads data, and computes on no device.
     fn plan_data(&self, file: &Path, color: Color) -> Result<Plan, ExitCode> {
-        self.plan_finding(find_driver, file, Purpose::Data, color)
+        self.plan_finding(driver_of_gpus, file, Purpose::Data, color)
     }
 
     fn plan_finding(
         &self,
-        find_gpu: impl FnOnce() -> Result<(), NoGpu>,
+        find_gpu: impl FnOnce() -> Result<Option<usize>, NoGpu>,
         file: &Path,
         purpose: Purpose,
         color: Color,
@@ -263,7 +263,7 @@ impl ExperimentArgs {
     /// Reads and plans the experiment file without printing. Only `find_gpu` looks for a GPU.
     fn try_plan(
         &self,
-        find_gpu: impl FnOnce() -> Result<(), NoGpu>,
+        find_gpu: impl FnOnce() -> Result<Option<usize>, NoGpu>,
         file: &Path,
         purpose: Purpose,
     ) -> Result<Plan, Vec<Diagnostic>> {
@@ -280,7 +280,7 @@ impl ExperimentArgs {
     fn plan_with(
         &self,
         overrides: &Overrides,
-        find_gpu: impl FnOnce() -> Result<(), NoGpu>,
+        find_gpu: impl FnOnce() -> Result<Option<usize>, NoGpu>,
         file: &Path,
         purpose: Purpose,
     ) -> Result<Plan, Vec<Diagnostic>> {
@@ -303,6 +303,14 @@ impl ExperimentArgs {
         }
         resolve(loaded, purpose, runs_dir, find_gpu)
     }
+}
+
+/// Looks for the driver of GPUs, for a command that does not load libtorch; how many GPUs there are stays unknown.
+///
+/// # Errors
+/// What is missing for any GPU.
+fn driver_of_gpus() -> Result<Option<usize>, NoGpu> {
+    find_driver().map(|()| None)
 }
 
 /// The fault of an experiment file that does not exist, with what to do where its name is that of a run.

@@ -70,15 +70,19 @@ pub(super) fn resume(args: &ResumeArgs, color: Color) -> ExitCode {
         moved: args.moved.clone(),
         ..ExperimentArgs::default()
     };
-    let plan = match experiment.plan(&run.join("resolved.toml"), Purpose::Run, color) {
+    let mut plan = match experiment.plan(&run.join("resolved.toml"), Purpose::Run, color) {
         Ok(plan) => plan,
         Err(code) => return code,
     };
+    let place = match devices::placed(&mut plan, launched, color) {
+        Ok(place) => place,
+        Err(code) => return code,
+    };
     if is_follower {
-        return devices::run_along(&plan, launched, args.options.grace, color);
+        return devices::run_along(&plan, place, args.options.grace, color);
     }
     match continue_run(&plan, &run, args.accept.clone(), args.drop_sample.clone()) {
-        Ok(begin) => execute(&plan, begin, launched, &args.options, color),
+        Ok(begin) => execute(&plan, begin, place, &args.options, color),
         Err(error) => fail(&error, color),
     }
 }

@@ -82,11 +82,15 @@ pub(super) fn run(args: &RunArgs, color: Color) -> ExitCode {
         Ok(plan) => plan,
         Err(code) => return code,
     };
+    let place = match devices::placed(&mut plan, launched, color) {
+        Ok(place) => place,
+        Err(code) => return code,
+    };
     if is_follower {
-        return devices::run_along(&plan, launched, args.options.grace, color);
+        return devices::run_along(&plan, place, args.options.grace, color);
     }
     match begin(&mut plan, args.resume.as_deref(), args.from.as_deref(), args.needed) {
-        Ok(begin) => execute(&plan, begin, launched, &args.options, color),
+        Ok(begin) => execute(&plan, begin, place, &args.options, color),
         Err(error) => fail(&error, color),
     }
 }
@@ -196,11 +200,11 @@ fn names_a_run(file: &Path) -> bool {
 pub(super) fn execute(
     plan: &Plan,
     begin: Begin,
-    launched: Option<Place>,
+    place: Option<Place>,
     options: &RunOptions,
     color: Color,
 ) -> ExitCode {
-    let group = match devices::meet(plan, launched, options.allow_oom) {
+    let group = match devices::meet(plan, place, options.allow_oom) {
         Ok(group) => group,
         Err(error) => return fail(&error, color),
     };

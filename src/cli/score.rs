@@ -243,7 +243,7 @@ fn compute(args: &ScoreArgs) -> Result<Compute, DeviceFault> {
         Op::Chunk => Some(kernels::Op::Chunk),
         Op::Reference => Some(kernels::Op::Reference),
     };
-    choose(accelerator, op, find_gpu)
+    choose(accelerator, op, || find_gpu().map(Some))
 }
 
 fn answer(args: &ScoreArgs, found: Found, color: Color) -> Result<Value, ScoreError> {

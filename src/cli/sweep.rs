@@ -20,12 +20,11 @@ use statetune_core::diagnostic::{Diagnostic, Text, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::lang::Lang;
 use statetune_core::plan::{Member, Purpose, as_text, members, resolve};
-use statetune_engine::kernels::find_gpu;
 
 use super::run::NOT_NEEDED;
 use super::runs::{Row, validation};
 use super::stop::SIGNALLED;
-use super::{Color, ExperimentArgs, Format, refuse, runs_dir, say, show, stop, tell};
+use super::{Color, ExperimentArgs, Format, devices, refuse, runs_dir, say, show, stop, tell};
 
 /// Name and version of the JSON output.
 const SCHEMA: &str = "statetune.sweep/1";
@@ -95,7 +94,7 @@ impl SweepArgs {
         for member in &members {
             let loaded = self.load(member, color)?;
             let dir = runs_dir(self.experiment.runs_dir.as_deref(), &self.file);
-            resolve(loaded, Purpose::Run, dir, find_gpu)
+            resolve(loaded, Purpose::Run, dir, devices::find_gpus)
                 .map_err(|faults| refuse(&faults, &self.file, color))?;
         }
         Ok(members)

@@ -285,11 +285,13 @@ impl Adam {
         *gradients = Some(all);
     }
 
-    /// Clears the gradients before a pass on one of several devices. Where they are sliced, there is room for none: backward passes make
-    /// them.
+    /// Clears the gradients before a pass on one of several devices. Where they are sliced, a CPU has room for none: backward passes make
+    /// them, and they leave as they come. On a GPU all exist until the pass ends.
     pub fn begin_pass(&self) {
         match self.share {
-            Some((Share { gradients: true, .. }, _)) => self.free_gradients(),
+            Some((Share { gradients: true, .. }, _)) if self.values.device() == Device::Cpu => {
+                self.free_gradients();
+            }
             _ => self.zero_gradients(),
         }
     }

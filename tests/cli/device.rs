@@ -7,7 +7,7 @@ use crate::case::{Case, STATE};
 /// What is missing for a GPU; none, with a printed reason, where there is one.
 fn missing() -> Option<String> {
     match find_gpu() {
-        Ok(()) => {
+        Ok(_) => {
             eprintln!("skipped: there is a GPU");
             None
         }

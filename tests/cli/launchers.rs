@@ -18,7 +18,7 @@ pub(crate) fn launched(case: &Case, rank: usize, count: usize, port: u16, more: 
     device_of_launcher(case, (rank, count), port, more).spawn().expect("the program starts")
 }
 
-fn device_of_launcher(
+pub(crate) fn device_of_launcher(
     case: &Case,
     (rank, count): (usize, usize),
     port: u16,

@@ -58,6 +58,7 @@ mod newcomer;
 mod null_gpu;
 mod null_gpu_case;
 mod null_gpu_tests;
+mod null_gpus;
 mod old_runs;
 mod outputs;
 mod packed;

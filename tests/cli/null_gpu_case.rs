@@ -7,6 +7,9 @@ use serde_json::Value;
 use crate::case::{Case, Output, STATE};
 use crate::null_gpu::{environment, folder};
 
+/// The file of the counts.
+const REPORT: &str = "null-gpu.json";
+
 /// A case whose experiment runs on the null GPU.
 pub struct NullGpu {
     pub case: Case,
@@ -44,24 +47,46 @@ impl NullGpu {
         NullGpu { folder: folder.to_path_buf(), ..self }
     }
 
-    /// Runs the program with these variables.
+    /// Runs the program with these variables, on the first GPU.
     pub fn statetune(&self, arguments: &[&str], variables: &[(&str, &str)]) -> (Output, Counts) {
-        let report = self.case.path("null-gpu.json").display().to_string();
-        let cache = self.case.path("cache").display().to_string();
-        let ours = environment(&self.folder);
+        let output = self.output(arguments, variables);
+        (output, self.counts(0))
+    }
+
+    /// What a process asked of the GPU that it used.
+    pub fn counts(&self, gpu: usize) -> Counts {
+        let file = |gpu| if gpu == 0 { REPORT.to_owned() } else { format!("{REPORT}.{gpu}") };
+        Counts(self.case.json(file(gpu)))
+    }
+
+    /// The variables with which a program finds the null GPU.
+    pub fn variables(&self) -> Vec<(String, String)> {
+        let path = |name| self.case.path(name).display().to_string();
+        let more = [("NULL_GPU_REPORT", path(REPORT)), ("XDG_CACHE_HOME", path("cache"))];
+        let more = more.map(|(name, value)| (name.to_owned(), value));
+        environment(&self.folder).into_iter().chain(more).collect()
+    }
+
+    /// Runs the program with these variables.
+    pub fn output(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+        let ours = self.variables();
         let ours = ours.iter().map(|(name, value)| (&**name, &**value));
-        let more = [("NULL_GPU_REPORT", &*report), ("XDG_CACHE_HOME", &*cache)];
-        let all: Vec<(&str, &str)> = ours.chain(more).chain(variables.iter().copied()).collect();
-        let output = self.case.statetune_with(arguments, &all);
-        (output, Counts(self.case.json("null-gpu.json")))
+        let all: Vec<(&str, &str)> = ours.chain(variables.iter().copied()).collect();
+        self.case.statetune_with(arguments, &all)
     }
 
     /// Trains with these variables and `--set` arguments.
     pub fn run(&self, settings: &[&str], variables: &[(&str, &str)]) -> (Output, Counts) {
+        let output = self.run_on_any(settings, variables);
+        (output, self.counts(0))
+    }
+
+    /// [`NullGpu::run`] on other GPUs than the first.
+    pub fn run_on_any(&self, settings: &[&str], variables: &[(&str, &str)]) -> Output {
         let gpu = ["hardware.accelerator=gpu"];
         let settings = gpu.iter().chain(settings).flat_map(|setting| ["--set", setting]);
         let arguments: Vec<&str> = ["run", STATE].into_iter().chain(settings).collect();
-        self.statetune(&arguments, variables)
+        self.output(&arguments, variables)
     }
 }
 

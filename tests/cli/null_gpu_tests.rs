@@ -10,7 +10,7 @@ use statetune_engine::model::{Shape, Version};
 
 use crate::case::{Case, Output, STATE, checkpoint};
 use crate::null_gpu::folder;
-use crate::null_gpu_case::NullGpu;
+use crate::null_gpu_case::{Counts, NullGpu};
 
 fn null_gpu() -> NullGpu {
     NullGpu::new(Case::new())
@@ -93,6 +93,76 @@ fn a_step_reserves_no_more_memory_than_today() {
         }
     }
     assert!(found.is_empty(), "{found:#?}");
+}
+
+/// With `hardware.stream` a GPU holds two blocks of linear layers and starts the same kernels; each pass copies every block twice, but
+/// for two of them.
+#[test]
+fn a_gpu_holds_two_blocks_of_streamed_weights_and_starts_the_same_kernels() {
+    const BLOCKS: i64 = 8;
+    let shape = Shape::for_scratch(Version::V7, BLOCKS, 512, 4096);
+    let block: i64 = 2 * 12 * 512 * 512; // six matrices in bfloat16
+    for (settings, bits, tensors) in [
+        (&["train.precision=bf16"][..], 16, 6),
+        (&["train.precision=bf16", "peft.type=lora", "peft.rank=4"], 16, 6),
+        (&["train.precision=bf16", "quant.type=nf4"], 4, 12),
+    ] {
+        let gpu = NullGpu::new(windows(&[]));
+        sparse_checkpoint(&gpu.case.path("base.safetensors"), &shape);
+        let run = |stream: &str, steps: &str| {
+            let common = [
+                "model.load_model=base.safetensors",
+                "train.micro_bsz=1",
+                "train.ctx_len=512",
+                "train.grad_cp=true",
+                "train.epoch_count=1",
+                "sample.held_out=0",
+                "data.val_split=0",
+                stream,
+                steps,
+            ];
+            let (output, counts) = gpu.run(&[settings, &common].concat(), &[]);
+            output.is_done_quietly();
+            counts
+        };
+        let of_a_step = |stream| {
+            let (two, three) =
+                (run(stream, "train.epoch_steps=2"), run(stream, "train.epoch_steps=3"));
+            let step = |of: fn(&Counts) -> i64| of(&three) - of(&two);
+            (step(Counts::launches), step(|counts| counts.of("uploads")), three.of("reserved"))
+        };
+        let (launches, uploads, reserved) = of_a_step("hardware.stream=false");
+        let (launches_of_stream, uploads_of_stream, reserved_of_stream) =
+            of_a_step("hardware.stream=true");
+        println!(
+            "{settings:?}: {launches} launches, {uploads} and {uploads_of_stream} uploads, {reserved} and \
+             {reserved_of_stream} bytes reserved"
+        );
+        assert_eq!(launches_of_stream, launches, "{settings:?}");
+        assert_eq!(uploads_of_stream - uploads, 2 * (BLOCKS - 2) * tensors, "{settings:?}");
+        let away = (BLOCKS - 2) * block * bits / 16;
+        assert!(reserved - reserved_of_stream >= away * 9 / 10, "{settings:?}: {away} bytes away");
+    }
+}
+
+#[test]
+fn a_plan_for_a_gpu_says_what_is_streamed_and_proposes_it() {
+    let shape = Shape::for_scratch(Version::V7, 8, 512, 4096);
+    let gpu = NullGpu::new(Case::new().having("base.pth", checkpoint(shape)));
+    let plan = |more: &[&str]| {
+        let always = ["plan", STATE, "--set", "hardware.accelerator=gpu"];
+        let bf16 = ["--set", "train.precision=bf16"];
+        gpu.output(&[&always[..], &bf16, more].concat(), &[]).stdout
+    };
+    let on = plan(&["--set", "hardware.stream=true", "--memory", "500MB"]);
+    let line = on.lines().find(|line| line.starts_with("  stream ")).expect("a line");
+    assert_eq!(
+        line,
+        "  stream    48.0 MiB of weights stay in the memory of the host, 12.0 MiB on the GPU at a time; a pass copies 72.0 MiB"
+    );
+    let fit = plan(&["--set", "hardware.stream=false", "--fit", "--memory", "500MB"]);
+    assert!(fit.contains("hardware.stream = true"), "{fit}");
+    assert!(fit.contains("copies the weights to the GPU in every pass"), "{fit}");
 }
 
 /// A checkpoint of zeros in bfloat16, without pages on the disk.
@@ -400,15 +470,3 @@ const BOUNDS: [Bound; 5] = [
     ),
     ("full 1x1024", &["train.micro_bsz=1", "train.ctx_len=1024", "peft.type=full"], &[2224, 5, 2]),
 ];
-
-#[test]
-fn a_run_on_a_gpu_uses_one_gpu() {
-    let gpu = null_gpu();
-    for setting in ["hardware.devices=2", "hardware.num_nodes=2"] {
-        let (output, _) = gpu.run(&[setting], &[]);
-        let key = setting.replace('=', " = ");
-        let message = format!("error[ST2117]: a run on a GPU uses one GPU, but `{key}`\n");
-        assert!(output.stderr.contains(&message), "{}", output.stderr);
-        assert_eq!(output.code, Some(2));
-    }
-}

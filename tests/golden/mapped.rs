@@ -132,8 +132,18 @@ fn streamed_weights_give_the_bits_of_resident_ones() {
             quantise_stored(&mut packed, format, &path, &cache).expect("finite weights");
             let mut in_memory = load();
             quantise(&mut in_memory, format, |_| false).expect("finite weights");
-            for (streamed, resident) in [(load(), load()), (packed, in_memory)] {
-                let streamed = streamed.streamed(kind);
+            let copied = |weights: Weights| weights.copied_ahead(kind, |_| false).expect("places");
+            let packed_again = || {
+                let mut packed = load();
+                quantise(&mut packed, format, |_| false).expect("finite weights");
+                packed
+            };
+            for (streamed, resident) in [
+                (load().streamed(kind), load()),
+                (packed.streamed(kind), in_memory),
+                (copied(load()), load()),
+                (copied(packed_again()), packed_again()),
+            ] {
                 let again = StepOptions { grad_cp: true, ..OPTIONS };
                 let of =
                     |weights, options| gradients(&tuning(weights, kind), kind, options, &batches);

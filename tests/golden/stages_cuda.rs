@@ -10,7 +10,10 @@ use statetune_engine::kernels::cuda::{
     OperandType, Program, StageBuild, StageLaunch, StageLaunchRequest, StageStarts,
     with_emulated_stages,
 };
-use statetune_engine::kernels::flat::{AdamRule, Pieces, digest, in_kind, sum_of_squares};
+use statetune_engine::kernels::flat::{
+    AdamRule, Pieces, STRETCH, digest, in_kind, squares_of_stretches, sum_of_squares,
+    sum_of_stretches,
+};
 use statetune_engine::kernels::reference::relative_error;
 use statetune_engine::kernels::{MixInput, NormMix, Op, Share, add_low_rank};
 use statetune_engine::optim::{Adam, AdamOptions, Parameter};
@@ -118,6 +121,24 @@ fn the_emulated_sum_of_squares_equals_that_of_the_cpu() {
         let x = numbers(n, 0.5);
         let sum = || sum_of_squares(&x).expect("a sum").double_value(&[]);
         assert!((emulated(sum) / sum() - 1.0).abs() < 1e-7, "{n}");
+    }
+}
+
+/// Devices that have slices of the gradients put the sum together from those of stretches.
+#[test]
+fn an_emulated_gpu_sums_stretches_to_the_bits_of_the_whole() {
+    for n in [16, STRETCH, STRETCH + 16, 3 * STRETCH + 7_000] {
+        let x = numbers(n, 0.5);
+        let whole = emulated(|| sum_of_squares(&x).expect("a sum")).double_value(&[]);
+        let found = emulated(|| {
+            let stretch = |i| squares_of_stretches(&x.narrow(0, i * STRETCH, STRETCH));
+            let each = (0..n / STRETCH).map(stretch).collect::<Result<Vec<Tensor>, _>>();
+            let mut each = each.expect("sums");
+            each.push(Tensor::zeros([0], (Kind::Double, Device::Cpu)));
+            let rest = x.narrow(0, n - n % STRETCH, n % STRETCH);
+            sum_of_stretches(&Tensor::cat(&each, 0), &rest).expect("a sum")
+        });
+        assert_eq!(found.double_value(&[]).to_bits(), whole.to_bits(), "{n}");
     }
 }
 

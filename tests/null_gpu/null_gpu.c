@@ -5,12 +5,15 @@
 // too. Numbers that come out mean nothing.
 //
 // Environment:
-//   NULL_GPU_REPORT=FILE      writes the counts there as JSON when the process ends
+//   NULL_GPU_REPORT=FILE      writes the counts there as JSON when the process ends; a process that used a device other than the
+//                             first writes to FILE.N, where N is the last device that it used
 //   NULL_GPU_MEMORY=BYTES     memory of the device
 //   NULL_GPU_ALLOCATIONS=N    every allocation after the first N fails, as on a full device
 //   NULL_GPU_FAULT=CODE,N     after N launches, everything that can report a late error reports CODE, for good
 //   NULL_GPU_DRIVER=VERSION   CUDA version of the driver, such as 12080
-//   NULL_GPU_COUNT=N          number of devices, 0 or 1
+//   NULL_GPU_COUNT=N          number of devices, 8 at most
+//   NULL_GPU_ONLY=N           memory, allocations and faults concern this device alone
+//   NULL_GPU_OTHER=NAME       name of all devices but the first
 //   NULL_GPU_SKIP_UPLOADS=1   large uploads are counted and not made, so that the pages of a large model stay untouched
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -23,7 +26,10 @@
 #include <sys/mman.h>
 
 typedef int Status;
-enum { OUT_OF_MEMORY = 2, OLD_DRIVER = 35, INVALID_DEVICE = 101, NO_DEVICE = 100, INVALID_IMAGE = 200 };
+enum {
+    OUT_OF_MEMORY = 2, OLD_DRIVER = 35, NO_DEVICE = 100, INVALID_DEVICE = 101, INVALID_IMAGE = 200, INVALID_HANDLE = 400
+};
+enum { MOST_DEVICES = 8 };
 
 static struct {
     long kernels, products, own, uploads, downloads, moves, fills, waits, allocations, host_allocations;
@@ -38,7 +44,16 @@ static long setting(const char *name, long otherwise) {
     return value ? atol(value) : otherwise;
 }
 
-static long memory_of_device(void) { return setting("NULL_GPU_MEMORY", 80l << 30); }
+// The current device of a thread, and those that the process used: on each of them it takes the memory of a context.
+static __thread int current;
+static int used_devices;
+
+static void use(int device) { __atomic_fetch_or(&used_devices, 1 << device, __ATOMIC_RELAXED); }
+
+// Whether NULL_GPU_ONLY leaves the current device as it is.
+static int is_spared(void) { return setting("NULL_GPU_ONLY", current) != current; }
+
+static long memory_of_device(void) { return is_spared() ? 80l << 30 : setting("NULL_GPU_MEMORY", 80l << 30); }
 
 static long launches(void) { return count.kernels + count.products + count.own; }
 
@@ -52,7 +67,7 @@ static Status fault(void) {
         after = comma ? atol(comma + 1) : 0;
         code = value ? atoi(value) : 0;
     }
-    return code && launches() >= after ? code : 0;
+    return code && launches() >= after && !is_spared() ? code : 0;
 }
 
 // Names of kernels: each is registered under the address of its host stub.
@@ -71,6 +86,7 @@ static struct Kernel *kernel(const void *stub) {
 }
 
 static Status launch(const void *stub) {
+    use(current);
     pthread_mutex_lock(&lock);
     count.kernels++;
     kernel(stub)->launches++;
@@ -80,15 +96,22 @@ static Status launch(const void *stub) {
 
 // A matrix product of one of the libraries; 13 is their code for a launch that failed.
 Status null_gpu_product(void) {
+    use(current);
     ADD(products);
     return fault() ? 13 : 0;
 }
 
 __attribute__((destructor)) static void report(void) {
     const char *path = getenv("NULL_GPU_REPORT");
-    FILE *file = path ? fopen(path, "w") : NULL;
+    if (!path) return;
+    int last = MOST_DEVICES - 1;
+    while (last && !(used_devices >> last & 1)) last--;
+    char own[4096];
+    snprintf(own, sizeof own, last ? "%s.%d" : "%s", path, last);
+    FILE *file = fopen(own, "w");
     if (!file) return;
-    fprintf(file, "{\"kernels\": %ld, \"products\": %ld, \"own\": %ld, \"uploads\": %ld, \"downloads\": %ld, ",
+    fprintf(file, "{\"used_devices\": %d, ", used_devices);
+    fprintf(file, "\"kernels\": %ld, \"products\": %ld, \"own\": %ld, \"uploads\": %ld, \"downloads\": %ld, ",
             count.kernels, count.products, count.own, count.uploads, count.downloads);
     fprintf(file, "\"moves\": %ld, \"fills\": %ld, \"waits\": %ld, \"allocations\": %ld, ", count.moves, count.fills,
             count.waits, count.allocations);
@@ -112,13 +135,29 @@ static Status usable(void) {
     return setting("NULL_GPU_COUNT", 1) ? 0 : NO_DEVICE;
 }
 
+static int devices_of_machine(void) {
+    long count = setting("NULL_GPU_COUNT", 1);
+    return count < MOST_DEVICES ? count : MOST_DEVICES;
+}
+
 Status cudaGetDeviceCount(int *devices) {
-    *devices = usable() ? 0 : 1;
+    *devices = usable() ? 0 : devices_of_machine();
     return usable();
 }
 
-Status cudaGetDevice(int *device) { return *device = 0, usable(); }
-Status cudaSetDevice(int device) { return device ? INVALID_DEVICE : usable(); }
+Status cudaGetDevice(int *device) { return *device = current, usable(); }
+
+Status cudaSetDevice(int device) {
+    if (device < 0 || device >= devices_of_machine()) return INVALID_DEVICE;
+    use(current = device);
+    return usable();
+}
+
+static const char *name_of(int device) {
+    const char *other = getenv("NULL_GPU_OTHER");
+    return device && other ? other : "Null GPU";
+}
+
 Status cudaDriverGetVersion(int *version) { return *version = setting("NULL_GPU_DRIVER", 13000), 0; }
 Status cudaRuntimeGetVersion(int *version) { return *version = 13000, 0; }
 Status cudaDeviceGetStreamPriorityRange(int *least, int *greatest) { return *least = 0, *greatest = -5, 0; }
@@ -144,7 +183,7 @@ Status cudaDeviceGetAttribute(int *value, int which, int device) { return attrib
 
 Status cudaGetDeviceProperties(struct cudaDeviceProp *of, int device) {
     memset(of, 0, sizeof *of);
-    strcpy(of->name, "Null GPU");
+    strcpy(of->name, name_of(device));
     of->totalGlobalMem = memory_of_device();
     of->major = 9;
     of->multiProcessorCount = 132;
@@ -181,9 +220,10 @@ static struct Block {
 static int used_blocks;
 
 static Status allocate(void **start, size_t bytes, int on_device) {
+    use(current);
     long made = on_device ? ADD(allocations) : ADD(host_allocations);
     int is_full = on_device && (count.reserved + (long long)bytes > memory_of_device() ||
-                                made > setting("NULL_GPU_ALLOCATIONS", INT64_MAX));
+                                (!is_spared() && made > setting("NULL_GPU_ALLOCATIONS", INT64_MAX)));
     *start = NULL;
     if (is_full || used_blocks == 1 << 16) return OUT_OF_MEMORY;
     if (!bytes || fault()) return fault();
@@ -271,11 +311,19 @@ Status cudaMemsetAsync(void *start, int value, size_t bytes, void *stream) { ret
 
 // Streams, events and waits.
 
+enum { HANDLES = 1 << 16 };
+static char handles[MOST_DEVICES][HANDLES];
+
 static Status new_handle(void **handle) {
-    static char handles[1 << 16];
     static int used;
-    *handle = &handles[__atomic_fetch_add(&used, 1, __ATOMIC_RELAXED) % sizeof handles];
+    *handle = &handles[current][__atomic_fetch_add(&used, 1, __ATOMIC_RELAXED) % HANDLES];
     return fault();
+}
+
+// Whether a stream is of another device than the current one, whose kernels cannot be started in it.
+static int is_foreign(const void *stream) {
+    long at = (const char *)stream - handles[0];
+    return at >= 0 && at < (long)sizeof handles && at / HANDLES != current;
 }
 
 static Status wait(void) {
@@ -335,12 +383,13 @@ Status __cudaPopCallConfiguration(dim3 *grid, dim3 *block, size_t *shared, void 
 Status __cudaGetKernel(const void **kernel, const void *stub) { return *kernel = stub, 0; }
 
 Status __cudaLaunchKernel(const void *stub, dim3 grid, dim3 block, void **args, size_t shared, void *stream) {
-    return launch(stub);
+    return is_foreign(stream) ? INVALID_HANDLE : launch(stub);
 }
 
 Status cudaLaunchKernel(const void *stub, dim3 grid, dim3 block, void **args, size_t shared, void *stream) {
     int is_valid = grid.x && grid.y && grid.z && grid.y <= 65535 && grid.z <= 65535 && block.x * block.y * block.z &&
                    block.x * block.y * block.z <= 1024;
+    if (is_foreign(stream)) return INVALID_HANDLE;
     return is_valid ? launch(stub) : cudaErrorInvalidConfiguration;
 }
 
@@ -385,6 +434,7 @@ static const struct {
     {NO_DEVICE, "cudaErrorNoDevice", "no CUDA-capable device is detected"},
     {INVALID_DEVICE, "cudaErrorInvalidDevice", "invalid device ordinal"},
     {INVALID_IMAGE, "cudaErrorInvalidKernelImage", "device kernel image is invalid"},
+    {INVALID_HANDLE, "cudaErrorInvalidResourceHandle", "invalid resource handle"},
     {214, "cudaErrorECCUncorrectable", "uncorrectable ECC error encountered"},
     {700, "cudaErrorIllegalAddress", "an illegal memory access was encountered"},
     {719, "cudaErrorLaunchFailure", "unspecified launch failure"},
@@ -407,31 +457,37 @@ Status cuGetErrorName(Status code, const char **name) { return *name = errors[er
 
 // The driver.
 
-static char context;
+static char contexts[MOST_DEVICES];
 
-Status cuInit(unsigned flags) { return setting("NULL_GPU_COUNT", 1) ? fault() : NO_DEVICE; }
+Status cuInit(unsigned flags) { return devices_of_machine() ? fault() : NO_DEVICE; }
 Status cuDriverGetVersion(int *version) { return cudaDriverGetVersion(version); }
-Status cuDeviceGetCount(int *devices) { return *devices = setting("NULL_GPU_COUNT", 1), 0; }
-Status cuDeviceGet(int *device, int index) { return *device = index, index ? INVALID_DEVICE : 0; }
+Status cuDeviceGetCount(int *devices) { return *devices = devices_of_machine(), 0; }
+Status cuDeviceGet(int *device, int index) { return *device = index, index < devices_of_machine() ? 0 : INVALID_DEVICE; }
 Status cuDeviceGetAttribute(int *value, int which, int device) { return attribute(value, which); }
-Status cuDeviceGetName(char *name, int room, int device) { return snprintf(name, room, "Null GPU"), 0; }
-Status cuDevicePrimaryCtxGetState(int device, unsigned *flags, int *active) { return *flags = 0, *active = 1, 0; }
-Status cuDevicePrimaryCtxRetain(void **retained, int device) { return *retained = &context, fault(); }
-Status cuCtxGetCurrent(void **current) { return *current = &context, fault(); }
-Status cuCtxSetCurrent(void *current) { return fault(); }
+Status cuDeviceGetName(char *name, int room, int device) { return snprintf(name, room, "%s", name_of(device)), 0; }
+Status cuDeviceGetUuid_v2(char *uuid, int device) { return memset(uuid, 1 + device, 16), 0; }
+Status cuDevicePrimaryCtxGetState(int device, unsigned *flags, int *active) {
+    return *flags = 0, *active = used_devices >> device & 1, 0;
+}
+Status cuDevicePrimaryCtxRetain(void **retained, int device) { return use(device), *retained = &contexts[device], fault(); }
+Status cuCtxGetCurrent(void **now) { return *now = &contexts[current], fault(); }
+Status cuCtxSetCurrent(void *context) { return current = (char *)context - contexts, fault(); }
 Status cuMemGetInfo_v2(size_t *unused, size_t *total) { return cudaMemGetInfo(unused, total); }
 
 // What the compiler below gives out as machine code.
 static const char machine_code[] = "\x7f" "ELF of the null GPU";
 
 Status cuModuleLoadData(void **module, const void *image) {
-    *module = &context;
+    *module = contexts;
     return memcmp(image, machine_code, 4) ? INVALID_IMAGE : fault();
 }
 
-Status cuModuleGetFunction(void **function, void *module, const char *name) { return *function = &context, fault(); }
+Status cuModuleGetFunction(void **function, void *module, const char *name) { return *function = contexts, fault(); }
 
-Status cuLaunchKernel(void *function) {
+Status cuLaunchKernel(void *function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,
+                      unsigned block_z, unsigned shared, void *stream, void **args, void **extra) {
+    if (is_foreign(stream)) return INVALID_HANDLE;
+    use(current);
     ADD(own);
     return fault();
 }
@@ -448,7 +504,7 @@ Status cudaGetDriverEntryPointByVersion(const char *name, void **function, unsig
 
 // The compiler.
 
-Status nvrtcCreateProgram(void **program) { return *program = &context, 0; }
+Status nvrtcCreateProgram(void **program) { return *program = contexts, 0; }
 Status nvrtcCompileProgram(void *program) { return 0; }
 Status nvrtcDestroyProgram(void **program) { return 0; }
 Status nvrtcGetCUBINSize(void *program, size_t *bytes) { return *bytes = sizeof machine_code, 0; }

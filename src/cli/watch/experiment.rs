@@ -8,12 +8,11 @@ use statetune_core::exit::ExitCode;
 use statetune_core::forecast::Forecast;
 use statetune_core::plan::{Experiment, Purpose};
 use statetune_core::records::local_time;
-use statetune_engine::kernels::find_gpu;
 use statetune_engine::run::Outlook;
 
 use super::{Changes, cannot_watch};
 use crate::forecast_lines::facts;
-use crate::{Color, ExperimentArgs, say};
+use crate::{Color, ExperimentArgs, devices, say};
 
 /// Timeout of one wait; the next wait follows.
 const LONG: Duration = Duration::from_secs(3600);
@@ -62,7 +61,7 @@ pub(super) fn watch(file: &Path, args: &ExperimentArgs, once: bool, color: Color
 }
 
 fn check(file: &Path, args: &ExperimentArgs) -> Verdict {
-    let plan = match args.try_plan(find_gpu, file, Purpose::Plan) {
+    let plan = match args.try_plan(devices::find_gpus, file, Purpose::Plan) {
         Ok(plan) => plan,
         Err(messages) => return Verdict { messages, settings: None, expected: Vec::new() },
     };

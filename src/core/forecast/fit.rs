@@ -93,7 +93,7 @@ impl Lever {
         Lever::Stream,
     ];
 
-    fn cost(self) -> Text {
+    fn cost(self, on_gpu: bool) -> Text {
         match self {
             Lever::GradCp => msg!(COST_THIRD_SLOWER),
             Lever::HeadChunk => msg!(COST_HARDLY_SLOWER),
@@ -101,6 +101,7 @@ impl Lever {
             Lever::ChunkCtx => msg!(COST_CHUNKS),
             Lever::Int8 => msg!(COST_8_BITS),
             Lever::Nf4 => msg!(COST_4_BITS),
+            Lever::Stream if on_gpu => msg!(COST_STREAM_TO_GPU),
             Lever::Stream => msg!(COST_STREAM),
         }
     }
@@ -162,7 +163,8 @@ pub fn proposals(
         let total = changed.memory().total;
         Proposal { edits, total, fits: total <= budget, cost }
     };
-    let single = |lever: Lever| Some(proposal(&gentlest(lever, *workload)?, lever.cost()));
+    let single =
+        |lever: Lever| Some(proposal(&gentlest(lever, *workload)?, lever.cost(workload.on_gpu)));
     let (mut found, alone): (Vec<_>, Vec<_>) =
         Lever::ALL.into_iter().filter_map(single).partition(|one| one.fits);
     if found.is_empty() {

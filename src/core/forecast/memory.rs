@@ -64,11 +64,11 @@ pub struct Workload<'a> {
     pub devices: u64,
     /// How several devices share a step.
     pub sharing: Sharing,
-    /// Whether frozen weights are read from the file block by block.
+    /// Whether frozen weights come block by block.
     pub stream: Streaming,
 }
 
-/// Whether the frozen weights of blocks are read from the file block by block, so that memory holds two blocks.
+/// Whether the frozen weights of blocks come block by block, from the file, or to a GPU from the host, so that memory holds two blocks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Streaming {
     /// They cannot be.
@@ -306,14 +306,15 @@ impl Workload<'_> {
         Memory { total: items.iter().map(|one| one.bytes).sum(), items }
     }
 
-    /// Bytes of the weights of each block that can be read from the file when the block is computed: of packed linear layers, else
-    /// of all frozen tensors.
+    /// Bytes of the weights of each block that can come when the block is computed: of packed linear layers, else of all frozen tensors;
+    /// to a GPU, of frozen linear layers.
     fn block_bytes(&self) -> Vec<u64> {
         let mut blocks = vec![0; self.shape.n_layer.unsigned_abs() as usize];
         for (name, size) in self.shape.tensors() {
             let Some(layer) = block_of(&name) else { continue };
             blocks[layer] += match self.quant {
                 Some(format) if is_linear(&name) => format.bytes([size[0], size[1]]),
+                None if self.on_gpu && !is_linear(&name) => 0,
                 None if !self.tensor(&name) => self.elt() * numbers(&size),
                 _ => 0,
             };
@@ -321,7 +322,8 @@ impl Workload<'_> {
         blocks
     }
 
-    /// Bytes of the weights that a pass reads from the file, once forward and once backward; 0 where they stay in memory.
+    /// Bytes of the weights that a pass reads from the file, or copies to the GPU, once forward and once backward; 0 where they stay in
+    /// memory.
     pub fn streamed(&self) -> u64 {
         match self.stream {
             Streaming::On => self.block_bytes().iter().sum(),
@@ -411,13 +413,15 @@ impl Workload<'_> {
     }
 
     /// Gradients and moments of `numbers` trainable parameters that a device keeps. Several devices add up the gradients of the passes in
-    /// slices.
+    /// slices; those of GPUs do so in the memory of the host, and all gradients of a pass exist until it ends.
     fn of_optimizer(&self, numbers: u64) -> u64 {
         let slice = numbers.div_ceil(self.devices);
         match self.sharing {
             _ if self.devices == 1 => (1 + AdamOptions::MOMENTS) * numbers,
+            Sharing::Ddp if self.on_gpu => (1 + AdamOptions::MOMENTS) * numbers,
             Sharing::Ddp => (1 + AdamOptions::MOMENTS) * numbers + slice,
             Sharing::Zero1 => numbers + (1 + AdamOptions::MOMENTS) * slice,
+            Sharing::Zero2 if self.on_gpu => numbers + AdamOptions::MOMENTS * slice,
             Sharing::Zero2 => (1 + AdamOptions::MOMENTS) * slice,
             // Gradients go from device to device with the chunks: their sum, and one on its way.
             Sharing::Context => (1 + AdamOptions::MOMENTS + 2) * numbers,

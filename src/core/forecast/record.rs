@@ -244,7 +244,7 @@ pub struct RatePoint {
     pub lr: f64,
 }
 
-/// Weights that are read from the file block by block.
+/// Weights that come block by block: from the file, or to a GPU from the memory of the host.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StreamFacts {
@@ -252,10 +252,13 @@ pub struct StreamFacts {
     pub bytes: u64,
     /// Bytes of two blocks, which memory holds at a time.
     pub held: u64,
-    /// Bytes that a forward and backward pass reads from the disk, less what free memory keeps.
+    /// Bytes that a forward and backward pass reads from the disk, less what free memory keeps, or copies to the GPU.
     pub read: u64,
-    /// Bytes a second of the disk with the file; absent where that cannot be measured.
+    /// Bytes a second of the disk with the file; absent where that cannot be measured, and on a GPU.
     pub disk: Option<f64>,
+    /// True where the weights stay in the memory of the host and are copied to a GPU; absent on CPUs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to_gpu: Option<bool>,
 }
 
 /// How long training takes.

@@ -8,7 +8,7 @@ use crate::diagnostic::{Text, msg};
 
 /// What becomes of several devices.
 pub(super) const SHARED_PASSES: &str =
-    "`hardware.devices` shares the passes of a step among processes on CPUs";
+    "`hardware.devices` shares the passes of a step among processes on CPUs or GPUs";
 /// What becomes of a way to distribute a model.
 pub(super) const ONE_COPY: &str = "every device holds the whole model";
 

@@ -16,7 +16,7 @@ pub(super) fn check(faults: &mut Faults<'_>) {
     }
     if train.chunk_ctx == 0 {
         // One device may get others later; a chunk of the whole sample would cut nothing.
-        let devices = hardware.devices.saturating_mul(hardware.num_nodes).max(2);
+        let devices = hardware.devices.count().saturating_mul(hardware.num_nodes).max(2);
         let step = SAVED_EVERY as u32;
         let chunk_ctx = train.ctx_len.div_ceil(devices).next_multiple_of(step);
         let fault = Diagnostic::error(msg!(CONTEXT_NEEDS_CHUNKS))

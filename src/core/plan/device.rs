@@ -20,7 +20,7 @@ impl Device {
     }
 }
 
-/// The first GPU, the one that a run takes.
+/// The first GPU, the one that a process takes where nothing names another.
 const GPU: Device = Device::Gpu(0);
 
 /// Where and how a model computes.
@@ -30,6 +30,8 @@ pub struct Compute {
     pub device: Device,
     /// The implementation of the recurrence.
     pub op: Op,
+    /// The GPUs that this process sees, where a GPU computes and their number is known.
+    pub gpus: Option<usize>,
     /// Why the GPU of this machine is not used, where the experiment does not ask for the CPU.
     pub unused_gpu: Option<NoGpu>,
 }
@@ -63,17 +65,18 @@ pub enum DeviceFault {
 }
 
 /// Decides where and how to compute. `op` is `None` for the fastest one on the device, and `find_gpu`
-/// is asked only where a GPU is wanted.
+/// is asked only where a GPU is wanted; it returns how many this process sees, if their number is known.
 ///
 /// # Errors
 /// A GPU is asked for and not there, or the settings contradict each other.
 pub fn choose(
     accelerator: Accelerator,
     op: Option<Op>,
-    find_gpu: impl FnOnce() -> Result<(), NoGpu>,
+    find_gpu: impl FnOnce() -> Result<Option<usize>, NoGpu>,
 ) -> Result<Compute, DeviceFault> {
-    let on_cpu = || Compute { device: Device::Cpu, op: op.unwrap_or(Op::Cpu), unused_gpu: None };
-    let on_gpu = || Compute::on_gpu(op);
+    let op_on_cpu = op.unwrap_or(Op::Cpu);
+    let on_cpu = || Compute { device: Device::Cpu, op: op_on_cpu, gpus: None, unused_gpu: None };
+    let on_gpu = |gpus| Compute { gpus, ..Compute::on_gpu(op) };
     let needed = |asked| move |missing| DeviceFault::NoGpu { asked, missing };
     match (accelerator, op) {
         (Accelerator::Cpu, Some(Op::Cuda)) => {
@@ -83,14 +86,10 @@ pub fn choose(
             Err(DeviceFault::Apart { op: "cpu", accelerator: "gpu" })
         }
         (Accelerator::Cpu, _) | (Accelerator::Auto, Some(Op::Cpu)) => Ok(on_cpu()),
-        (Accelerator::Gpu, _) => {
-            find_gpu().map_err(needed(Setting::Accelerator)).map(|()| on_gpu())
-        }
-        (Accelerator::Auto, Some(Op::Cuda)) => {
-            find_gpu().map_err(needed(Setting::Op)).map(|()| on_gpu())
-        }
+        (Accelerator::Gpu, _) => find_gpu().map_err(needed(Setting::Accelerator)).map(on_gpu),
+        (Accelerator::Auto, Some(Op::Cuda)) => find_gpu().map_err(needed(Setting::Op)).map(on_gpu),
         (Accelerator::Auto, _) => Ok(match find_gpu() {
-            Ok(()) => on_gpu(),
+            Ok(gpus) => on_gpu(gpus),
             Err(missing) => {
                 Compute { unused_gpu: missing.has_driver.then_some(missing), ..on_cpu() }
             }
@@ -101,7 +100,7 @@ pub fn choose(
 impl Compute {
     /// The first GPU; `op` is `None` for its kernels.
     pub fn on_gpu(op: Option<Op>) -> Compute {
-        Compute { device: GPU, op: op.unwrap_or(Op::Cuda), unused_gpu: None }
+        Compute { device: GPU, op: op.unwrap_or(Op::Cuda), gpus: None, unused_gpu: None }
     }
 
     /// A warning where the machine's GPU is left out. `spelt` is a setting with a value, as the user
@@ -161,7 +160,8 @@ mod tests {
     }
 
     fn on(device: Device, op: Op) -> Result<Compute, DeviceFault> {
-        Ok(Compute { device, op, unused_gpu: None })
+        let gpus = device.is_gpu().then_some(2);
+        Ok(Compute { device, op, gpus, unused_gpu: None })
     }
 
     #[test]
@@ -178,7 +178,7 @@ mod tests {
             (Cpu, Some(Op::Chunk), Device::Cpu, Op::Chunk),
         ] {
             assert_eq!(
-                choose(accelerator, op, || Ok(())),
+                choose(accelerator, op, || Ok(Some(2))),
                 on(device, by),
                 "{accelerator:?} {op:?}"
             );

@@ -7,6 +7,7 @@ mod data;
 mod device;
 mod distill;
 mod experiment;
+mod gpus;
 mod guard;
 mod missing_file;
 mod model;
@@ -97,6 +98,11 @@ impl Plan {
         self.data.val_seed = seed;
     }
 
+    /// Computes on the GPU of this process.
+    pub fn take_gpu(&mut self, gpu: usize) {
+        self.train.device = Device::Gpu(gpu);
+    }
+
     /// Starts from the learning rate that a range test found, if the experiment leaves it open.
     pub fn take_rate(&mut self, lr_init: f64) {
         if self.train.schedule.is_to_find {
@@ -150,7 +156,7 @@ pub enum Purpose {
 }
 
 /// Checks the rules between settings and fills in what follows from them. `find_gpu` is asked only where
-/// the settings want a GPU.
+/// the settings want a GPU; it returns how many this process sees, if their number is known.
 ///
 /// # Errors
 /// Every broken rule (ST21 for settings that contradict each other, ST3 and ST4 for missing files, ST5 for an
@@ -159,7 +165,7 @@ pub fn resolve(
     loaded: Loaded,
     purpose: Purpose,
     runs_dir: PathBuf,
-    find_gpu: impl FnOnce() -> Result<(), NoGpu>,
+    find_gpu: impl FnOnce() -> Result<Option<usize>, NoGpu>,
 ) -> Result<Plan, Vec<Diagnostic>> {
     let mut faults = Faults { loaded: &loaded, found: loaded.lints() };
     base_template::check(&mut faults);
@@ -324,41 +330,25 @@ impl<'a> Faults<'a> {
     }
 
     /// Where and how to compute; `None` when a fault was added.
-    fn compute(&mut self, find_gpu: impl FnOnce() -> Result<(), NoGpu>) -> Option<Compute> {
-        let hardware = &self.config().hardware;
+    fn compute(
+        &mut self,
+        find_gpu: impl FnOnce() -> Result<Option<usize>, NoGpu>,
+    ) -> Option<Compute> {
         let op = self.op();
         let spelt = |setting, value: &str| match setting {
             Setting::Accelerator => format!("accelerator = \"{value}\""),
             Setting::Op => format!("op = \"{value}\""),
         };
-        match choose(hardware.accelerator, op, find_gpu) {
+        match self.choose_device(op, find_gpu, spelt) {
             Ok(compute) => {
                 self.found.extend(compute.warning(spelt));
-                self.check_devices(&compute);
-                self.check_stream(compute.device.is_gpu());
+                self.check_gpus(&compute);
+                self.check_stream();
                 Some(compute)
             }
-            Err(fault) => {
-                let key = match fault.setting() {
-                    Setting::Accelerator => "hardware.accelerator",
-                    Setting::Op => "train.op",
-                };
-                self.add(key, fault.diagnostic(spelt));
+            Err((key, fault)) => {
+                self.add(key, fault);
                 None
-            }
-        }
-    }
-
-    /// Refuses several GPUs.
-    fn check_devices(&mut self, compute: &Compute) {
-        let hardware = &self.config().hardware;
-        let several = [("devices", hardware.devices), ("num_nodes", hardware.num_nodes)];
-        for (name, count) in several {
-            if compute.device.is_gpu() && count > 1 {
-                let fault = Diagnostic::error(msg!(SEVERAL_GPUS, name, count))
-                    .help(msg!(RAISE_SAMPLES_PER_STEP))
-                    .help(msg!(SEVERAL_CPU_DEVICES));
-                self.add(&format!("hardware.{name}"), fault);
             }
         }
     }
@@ -415,7 +405,7 @@ pub(super) mod tests {
         faults.found.iter().map(|one| one.render(false)).collect()
     }
 
-    pub(crate) fn no_gpu() -> Result<(), NoGpu> {
+    pub(crate) fn no_gpu() -> Result<Option<usize>, NoGpu> {
         Err(NoGpu { reason: crate::diagnostic::Text::verbatim("no driver"), has_driver: false })
     }
 

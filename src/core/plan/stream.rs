@@ -1,4 +1,4 @@
-//! Whether frozen weights are read from the file block by block, so that they need not fit into memory.
+//! Whether frozen weights are read from the file block by block, or copied to the GPU, so that they need not fit into its memory.
 
 use super::{Faults, ModelSource, PeftPlan, Plan};
 use crate::arch::{is_linear, open_model};
@@ -8,14 +8,13 @@ use crate::peft::Peft;
 use crate::tensorfile::Dtype;
 
 impl Faults<'_> {
-    /// Refuses to stream weights that a run on this device changes, or that no file holds.
-    pub(super) fn check_stream(&mut self, on_gpu: bool) {
+    /// Refuses to stream weights that a run changes.
+    pub(super) fn check_stream(&mut self) {
         let config = self.config();
         if config.hardware.stream != Stream::On {
             return;
         }
         let refusal = match &config.peft {
-            _ if on_gpu => Diagnostic::error(msg!(STREAM_NEEDS_CPU)),
             Peft::Full(_) => {
                 Diagnostic::error(msg!(STREAM_NEEDS_FROZEN)).note(msg!(FULL_CHANGES_WEIGHTS))
             }
@@ -29,8 +28,8 @@ impl Faults<'_> {
 }
 
 impl Plan {
-    /// Whether the frozen weights can be read from the file block by block: on a CPU, where the method leaves the weights of
-    /// blocks as the file has them, and linear layers are packed or in the dtype of the computation.
+    /// Whether the frozen weights can come block by block: where the method leaves the weights of blocks as the file has them, and on a
+    /// CPU linear layers are packed or in the dtype of the computation.
     pub fn can_stream(&self) -> bool {
         let leaves_blocks = match &self.method.peft {
             PeftPlan::State(_) => true,
@@ -38,13 +37,14 @@ impl Plan {
                 recipe.adapter.as_ref().is_some_and(|adapter| !adapter.method.splits_matrix())
             }
         };
-        !self.train.device.is_gpu() && leaves_blocks && self.other_dtype().is_none()
+        leaves_blocks && self.other_dtype().is_none()
     }
 
-    /// The dtype of a linear layer in the checkpoint that has to be converted before the run computes with the layer, if any.
+    /// The dtype of a linear layer in the checkpoint that has to be converted before the run computes with the layer, if any. A GPU gets
+    /// its blocks from memory of the host, where converted layers lie.
     fn other_dtype(&self) -> Option<Dtype> {
         let ModelSource::Load(path) = &self.model.source else { return None };
-        if self.method.quant.is_some() {
+        if self.method.quant.is_some() || self.train.device.is_gpu() {
             return None;
         }
         let file = open_model(path).ok()?; // who loads the weights reports the error

@@ -68,10 +68,12 @@ pub struct TrainPlan {
 }
 
 /// The devices that share a step, as the experiment asks for them.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct DevicesPlan {
     /// On each machine.
     pub per_machine: u32,
+    /// The GPUs of each machine, where the experiment names them.
+    pub gpus: Option<Vec<usize>>,
     /// Machines.
     pub num_nodes: u32,
     /// How they share a step.
@@ -249,7 +251,12 @@ impl TrainPlan {
             },
             device: compute.device,
             devices: DevicesPlan {
-                per_machine: config.hardware.devices,
+                per_machine: config.hardware.devices.count(),
+                gpus: config
+                    .hardware
+                    .devices
+                    .gpus()
+                    .map(|gpus| gpus.iter().map(|gpu| *gpu as usize).collect()),
                 num_nodes: config.hardware.num_nodes,
                 strategy: config.hardware.strategy,
                 timeout: Duration::from_secs(config.hardware.rdzv_timeout_secs),

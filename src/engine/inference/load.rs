@@ -185,7 +185,20 @@ pub(crate) fn place_weights(
     path: &Path,
     cache: Option<&Path>,
 ) -> Result<Weights, RunError> {
-    let mut weights = weights.on(device);
+    pack_weights(weights.on(device), quant, recipe, path, cache)
+}
+
+/// [`place_weights`] of weights that have their device.
+///
+/// # Errors
+/// As for [`place_weights`].
+pub(crate) fn pack_weights(
+    mut weights: Weights,
+    quant: Option<Format>,
+    recipe: Option<&TuningSpec>,
+    path: &Path,
+    cache: Option<&Path>,
+) -> Result<Weights, RunError> {
     if let Some(format) = quant {
         let later = |name: &str| recipe.is_some_and(|recipe| recipe.splits(name));
         let splits = weights.shape().linears().iter().any(|(name, _)| later(name));

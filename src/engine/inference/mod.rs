@@ -22,7 +22,7 @@ pub use generate::{generate, generate_from, most_tokens};
 pub use learned::{Learned, packed_format, state_of};
 pub use likelihood::{RowScore, ScoredRow, score_rows};
 pub use load::{AdapterFile, LoadedModel, ModelSpec};
-pub(crate) use load::{place_weights, unfit};
+pub(crate) use load::{pack_weights, place_weights, unfit};
 pub use sampler::Sampler;
 pub use score::{ReadMode, Score, exact_kind, mean_nll, score, score_with_gradient};
 pub use session::{Answer, Session, StopReason};

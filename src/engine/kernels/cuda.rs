@@ -30,7 +30,8 @@ pub use build::{
     StageBuild, StageLaunchRequest,
 };
 pub use gpu::{
-    GpuBytes, device_model, device_name, find_driver, find_gpu, peak_gpu_bytes, recorded_device,
+    GpuBytes, device_model, device_name, find_driver, find_gpu, gpu_uuid, peak_gpu_bytes,
+    recorded_device,
 };
 pub(super) use launch::launch_quant;
 pub use launch::{Launch, QuantLaunch, StageLaunch};

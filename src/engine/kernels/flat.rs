@@ -247,36 +247,56 @@ pub fn set_gradient(leaf: &Tensor, gradient: &Tensor) -> Result<(), KernelError>
 pub fn sum_of_squares(numbers: &Tensor) -> Result<Tensor, KernelError> {
     let _guard = tch::no_grad_guard();
     if let Some(starts) = stage_starts(numbers) {
-        let parts = made(|parts, message, len| {
-            // SAFETY: the tensor outlives the call and is a piece on the device of the kernels.
-            unsafe { statetune_flat_squares(starts.stage, numbers.as_ptr(), parts, message, len) }
-        })?;
-        return Ok(parts.sum(Kind::Double));
+        return Ok(squares_of_parts(starts.stage, numbers)?.sum(Kind::Double));
     }
     let n = numbers.numel() as i64;
     let whole = n - n % STRETCH;
-    let stretches = squares_of_stretches(&numbers.narrow(0, 0, whole));
-    Ok(sum_of_stretches(&stretches, &numbers.narrow(0, whole, n - whole)))
+    let stretches = squares_of_stretches(&numbers.narrow(0, 0, whole))?;
+    sum_of_stretches(&stretches, &numbers.narrow(0, whole, n - whole))
 }
 
-/// The sums of the squares of each [`STRETCH`] of `numbers` (n [`STRETCH`]) on a CPU: (n) float64.
-pub fn squares_of_stretches(numbers: &Tensor) -> Tensor {
+/// The sums of the squares of the parts of a piece that a GPU sums, of which a [`STRETCH`] has a whole number: float64.
+fn squares_of_parts(start: StageLaunch, numbers: &Tensor) -> Result<Tensor, KernelError> {
+    if numbers.numel() == 0 {
+        return Ok(Tensor::zeros([0], (Kind::Double, numbers.device())));
+    }
+    made(|parts, message, len| {
+        // SAFETY: the tensor outlives the call and is a piece on the device of the kernels.
+        unsafe { statetune_flat_squares(start, numbers.as_ptr(), parts, message, len) }
+    })
+}
+
+/// The sums of the squares of each [`STRETCH`] of `numbers` (n [`STRETCH`]): (n) float64. On a GPU, of each part of a stretch: a multiple of n.
+///
+/// # Errors
+/// [`KernelError::Native`] has libtorch's text.
+pub fn squares_of_stretches(numbers: &Tensor) -> Result<Tensor, KernelError> {
     let _guard = tch::no_grad_guard();
+    if let Some(starts) = stage_starts(numbers) {
+        return squares_of_parts(starts.stage, numbers);
+    }
     let sums = parts(numbers).map(|(first, len)| {
         let squares = numbers.narrow(0, first, len).square();
         squares.view([-1, STRETCH]).sum_dim_intlist(1, false, Kind::Double)
     });
     let sums: Vec<Tensor> = sums.collect();
-    match sums.is_empty() {
+    Ok(match sums.is_empty() {
         true => Tensor::zeros([0], (Kind::Double, numbers.device())),
         false => Tensor::cat(&sums, 0),
-    }
+    })
 }
 
-/// The sum of squares of a piece from those of its `stretches`, and from the numbers after them, fewer than a stretch: the
-/// [`sum`] of every part of the piece, and of these.
-pub fn sum_of_stretches(stretches: &Tensor, rest: &Tensor) -> Tensor {
+/// The sum of squares of a piece from those of its `stretches`, and from the numbers after them, fewer than a stretch: to the bit
+/// that of [`sum_of_squares`]. On a CPU the [`sum`] of every part of the piece, and of these.
+///
+/// # Errors
+/// [`KernelError::Native`] has libtorch's text.
+pub fn sum_of_stretches(stretches: &Tensor, rest: &Tensor) -> Result<Tensor, KernelError> {
     let _guard = tch::no_grad_guard();
+    if let Some(starts) = stage_starts(rest) {
+        let rest = squares_of_parts(starts.stage, rest)?;
+        return Ok(Tensor::cat(&[stretches, &rest], 0).sum(Kind::Double));
+    }
     let n = stretches.numel() as i64 * STRETCH + rest.numel() as i64;
     let rest = rest.square().sum(Kind::Double).view([1]);
     let sums = parts_of(n).map(|(first, len)| {
@@ -289,10 +309,10 @@ pub fn sum_of_stretches(stretches: &Tensor, rest: &Tensor) -> Tensor {
         }
     });
     let sums: Vec<Tensor> = sums.collect();
-    match sums.is_empty() {
+    Ok(match sums.is_empty() {
         true => Tensor::zeros([], (Kind::Double, stretches.device())),
         false => sum(&Tensor::stack(&sums, 0)),
-    }
+    })
 }
 
 /// The digest of all numbers, the same on every device, and how many of them are NaN or infinite: (2) int64 on the
@@ -402,12 +422,14 @@ mod tests {
             let found = sum_of_squares(&numbers).expect("a sum").double_value(&[]).to_bits();
             assert_eq!(found, expected, "{n} numbers");
             let stretch = |i| squares_of_stretches(&numbers.narrow(0, i * STRETCH, STRETCH));
-            let each: Vec<Tensor> = (0..n / STRETCH).map(stretch).collect();
+            let each = (0..n / STRETCH).map(stretch).collect::<Result<Vec<Tensor>, _>>();
+            let each = each.expect("sums");
             if each.is_empty() {
                 continue;
             }
             let rest = numbers.narrow(0, n - n % STRETCH, n % STRETCH);
-            let found = sum_of_stretches(&Tensor::cat(&each, 0), &rest).double_value(&[]);
+            let found = sum_of_stretches(&Tensor::cat(&each, 0), &rest).expect("a sum");
+            let found = found.double_value(&[]);
             assert_eq!(found.to_bits(), expected, "{n} numbers in stretches");
         }
     }

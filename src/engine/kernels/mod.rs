@@ -27,6 +27,7 @@ pub mod reference;
 mod selftest;
 mod settings;
 mod threads;
+mod weight_copies;
 
 pub use statetune_core::arch::{HEAD_SIZE, NoGpu, Op, SAVED_EVERY};
 use tch::Tensor;
@@ -39,7 +40,8 @@ pub use blocks::{
 };
 pub use cpu::{InstructionSet, with_instruction_set};
 pub use cuda::{
-    GpuBytes, device_model, device_name, find_driver, find_gpu, peak_gpu_bytes, recorded_device,
+    GpuBytes, device_model, device_name, find_driver, find_gpu, gpu_uuid, peak_gpu_bytes,
+    recorded_device,
 };
 pub use few_rows::{GenerationGuard, linear, matmul};
 pub use low_rank::add_low_rank;
@@ -48,9 +50,10 @@ pub use products::{has_bfloat16_products, replace_products, with_widened_product
 pub use selftest::{KernelCheck, Recurrence, check_kernel};
 pub use settings::{
     allow_tf32, available_bytes, end_in_words, give_back_memory, keep_memory, peak_resident_bytes,
-    send,
+    pinned, send, use_device,
 };
 pub use threads::{cores_of_machine, fix_threads, follow_load, limit_threads, most_threads};
+pub use weight_copies::WeightCopies;
 
 /// The WKV-5 recurrence, differentiable in every operand and in `s0`.
 ///

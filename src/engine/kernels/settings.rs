@@ -13,6 +13,7 @@ unsafe extern "C" {
     fn statetune_keep_memory();
     fn statetune_end_in_words();
     fn statetune_free_cuda_bytes(device: c_int, bytes: *mut i64) -> c_int;
+    fn statetune_use_cuda(device: c_int) -> c_int;
     fn statetune_allow_tf32(allow: c_int);
     fn statetune_pinned(x: *const C_tensor) -> *mut C_tensor;
     /// Of the C library.
@@ -40,7 +41,7 @@ pub fn send(x: Tensor, device: Device) -> Tensor {
 }
 
 /// A CPU tensor in memory that a GPU copies from without a wait; the tensor itself where there is no such memory.
-fn pinned(x: Tensor) -> Tensor {
+pub fn pinned(x: Tensor) -> Tensor {
     // SAFETY: the pointer is that of a live tensor; the shim catches every exception, and returns null or a tensor for
     // the caller to own.
     let copy = unsafe { statetune_pinned(x.as_ptr()) };
@@ -89,6 +90,15 @@ pub fn available_bytes(device: Device) -> Option<u64> {
     // SAFETY: the shim writes one number, and catches every exception.
     let status = unsafe { statetune_free_cuda_bytes(index as c_int, &mut bytes) };
     if status == 0 { u64::try_from(bytes).ok() } else { None }
+}
+
+/// Makes a GPU the current one of this thread, so that this process takes memory of no other. A GPU that fails here fails again at
+/// its first use, which tells why.
+pub fn use_device(device: Device) {
+    if let Device::Cuda(index) = device {
+        // SAFETY: the shim catches every exception.
+        unsafe { statetune_use_cuda(index as c_int) };
+    }
 }
 
 fn available_on_cpu() -> Option<u64> {

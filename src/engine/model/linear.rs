@@ -16,6 +16,12 @@ pub trait Matrix: Debug {
 
     /// W itself, (out, in), in `kind`: exactly what [`Matrix::linear`] multiplies by.
     fn dense(&self, kind: Kind) -> Tensor;
+
+    /// The tensors that it is made of, without tables that all matrices of its form share.
+    fn tensors(&self) -> Vec<Tensor>;
+
+    /// The matrix made of `tensors` in the place of its own, of their sizes and dtypes, on their device.
+    fn of_tensors(&self, tensors: Vec<Tensor>) -> Rc<dyn Matrix>;
 }
 
 /// A matrix that is an ordinary tensor.
@@ -29,6 +35,14 @@ impl Matrix for Dense {
 
     fn dense(&self, kind: Kind) -> Tensor {
         self.0.to_kind(kind)
+    }
+
+    fn tensors(&self) -> Vec<Tensor> {
+        vec![self.0.shallow_clone()]
+    }
+
+    fn of_tensors(&self, tensors: Vec<Tensor>) -> Rc<dyn Matrix> {
+        Rc::new(Dense(tensors.into_iter().next().expect("one tensor")))
     }
 }
 
@@ -65,6 +79,11 @@ impl Linear {
     /// The matrix, without the update.
     pub fn matrix(&self) -> &dyn Matrix {
         self.matrix.as_ref()
+    }
+
+    /// The matrix of a layer without an update.
+    pub(super) fn into_matrix(self) -> Rc<dyn Matrix> {
+        self.matrix
     }
 
     /// What the layer makes of `x` (.., in): (.., out) in the same dtype.

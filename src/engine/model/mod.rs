@@ -4,6 +4,7 @@
 //! share, one file each: the tensors of a block and what is computed with them. The model knows nothing
 //! of how it is trained: the code that creates the weights decides which tensors train.
 
+mod ahead;
 mod copying;
 mod fingerprint;
 mod forward;

@@ -53,12 +53,7 @@ impl Stream {
         if before == Some(here) {
             return;
         }
-        let last = self.blocks.len() - 1;
-        let next = match before {
-            Some(above) if above == here + 1 => here.checked_sub(1).unwrap_or(1),
-            _ if here < last => here + 1,
-            _ => last.saturating_sub(1),
-        };
+        let next = next_block(before, here, self.blocks.len() - 1);
         for (i, block) in self.blocks.iter().enumerate() {
             if i != here && i != next {
                 block.iter().for_each(|stretch| stretch.file.forget(stretch.bytes.clone()));
@@ -68,6 +63,15 @@ impl Stream {
             // Without the thread the pages are loaded when they are read.
             let _ = self.ahead.send(block.clone());
         }
+    }
+}
+
+/// The block after `here`, of those from 0 to `last`, where `before` came before it. May be beyond the last one.
+pub(super) fn next_block(before: Option<usize>, here: usize, last: usize) -> usize {
+    match before {
+        Some(above) if above == here + 1 => here.checked_sub(1).unwrap_or(1),
+        _ if here < last => here + 1,
+        _ => last.saturating_sub(1),
     }
 }
 

@@ -8,7 +8,8 @@ use std::rc::Rc;
 use tch::{Device, Kind, Tensor};
 
 use super::stream::{Stream, Stretch};
-use super::{Linear, Shape, TimeState};
+use super::{Linear, Shape, TimeState, ahead};
+use crate::kernels::KernelError;
 use crate::kernels::flat::in_kind;
 use statetune_core::arch::{
     ModelError, block_of, check, is_linear, is_of_state, open_model, shape_of_file,
@@ -34,6 +35,8 @@ pub struct Weights {
     /// How the blocks are read from the file, if they are not to stay in memory.
     stream: Option<Rc<Stream>>,
     device: Device,
+    /// Where linear layers are packed: on the CPU if they are copied to the device block by block.
+    device_of_linears: Device,
 }
 
 /// The tensor of which a step reads the rows of its tokens.
@@ -88,7 +91,8 @@ impl Weights {
 
     fn new(shape: Shape, names: Vec<String>, entries: HashMap<String, Entry>) -> Weights {
         let (states, file, packed, stream) = (None, None, None, None);
-        Weights { shape, names, entries, states, file, packed, stream, device: Device::Cpu }
+        let (device, device_of_linears) = (Device::Cpu, Device::Cpu);
+        Weights { shape, names, entries, states, file, packed, stream, device, device_of_linears }
     }
 
     /// The initial states that the file holds beside the weights, float32 on the CPU.
@@ -116,7 +120,18 @@ impl Weights {
     pub fn on(self, device: Device) -> Weights {
         let is_whole = self.entries.values().all(|entry| matches!(entry, Entry::Tensor(_)));
         assert!(is_whole, "a model is moved before its layers are packed");
-        Weights { device, ..self }
+        Weights { device, device_of_linears: device, ..self }
+    }
+
+    /// The same weights, of which linear layers are packed on the CPU, for [`Weights::copied_ahead`].
+    #[must_use]
+    pub fn with_linears_on_host(self) -> Weights {
+        Weights { device_of_linears: Device::Cpu, ..self }
+    }
+
+    /// Where linear layers are packed.
+    pub fn device_of_linears(&self) -> Device {
+        self.device_of_linears
     }
 
     /// The device of the model.
@@ -196,6 +211,34 @@ impl Weights {
             }
         }
         Weights { stream: Some(Rc::new(Stream::new(blocks))), ..self }
+    }
+
+    /// The same weights for a model that computes in `kind`, whose frozen linear layers stay in the memory of the host and come to
+    /// the device ahead of their block. Those for whose name `learns` is true stay as they are.
+    ///
+    /// # Errors
+    /// [`KernelError::Native`] has libtorch's text.
+    pub fn copied_ahead(
+        mut self,
+        kind: Kind,
+        learns: impl Fn(&str) -> bool,
+    ) -> Result<Weights, KernelError> {
+        let mut names = vec![Vec::new(); self.shape.n_layer.unsigned_abs() as usize];
+        for (name, _) in self.shape.linears().into_iter().filter(|(name, _)| !learns(name)) {
+            names[block_of(&name).expect("a linear layer is of a block")].push(name);
+        }
+        let matrix = |name: &String| match self.entry(name) {
+            Entry::Tensor(tensor) => Linear::dense(tensor.to_kind(kind)).into_matrix(),
+            Entry::Linear(linear) => linear.clone().into_matrix(),
+        };
+        let blocks: Vec<Vec<_>> =
+            names.iter().map(|block| block.iter().map(matrix).collect()).collect();
+        let copied = ahead::copied_ahead(&blocks, self.device)?;
+        for (name, matrix) in names.iter().flatten().zip(copied.into_iter().flatten()) {
+            self.set_linear(name, Linear::new(matrix));
+            self.forget_pages(name);
+        }
+        Ok(self)
     }
 
     /// How the blocks are read from the file, if they are not to stay in memory.
@@ -297,6 +340,7 @@ impl Weights {
             packed: self.packed.clone(),
             stream: self.stream.clone(),
             device: self.device,
+            device_of_linears: self.device_of_linears,
         }
     }
 

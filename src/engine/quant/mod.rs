@@ -55,7 +55,7 @@ pub fn quantise(
     later: impl Fn(&str) -> bool,
 ) -> Result<(), QuantError> {
     for (name, _) in weights.shape().linears().into_iter().filter(|(name, _)| !later(name)) {
-        let device = weights.device();
+        let device = weights.device_of_linears();
         let layer =
             weights.with_tensor(&name, |tensor| packed_layer(&name, tensor, format, device))?;
         weights.set_linear(&name, layer);

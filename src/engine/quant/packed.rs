@@ -1,5 +1,7 @@
 //! A packed matrix.
 
+use std::rc::Rc;
+
 use statetune_core::diagnostic::{Text, msg};
 use tch::{Device, Kind, Tensor};
 
@@ -133,6 +135,34 @@ impl Matrix for Packed {
 
     fn dense(&self, kind: Kind) -> Tensor {
         self.0.dequantise(kind).expect("a model computes in a floating-point dtype")
+    }
+
+    fn tensors(&self) -> Vec<Tensor> {
+        let Codes { codes, scales, .. } = &self.0;
+        let tensors = match scales {
+            Scales::Plain(scales) => vec![codes, scales],
+            Scales::Quantised { codes: of_scales, scales, .. } => vec![codes, of_scales, scales],
+        };
+        tensors.into_iter().map(Tensor::shallow_clone).collect()
+    }
+
+    fn of_tensors(&self, tensors: Vec<Tensor>) -> Rc<dyn Matrix> {
+        let Codes { shape, group_len, levels, scales, .. } = &self.0;
+        let device = tensors[0].device();
+        let mut tensors = tensors.into_iter();
+        let mut next = || tensors.next().expect("as many tensors");
+        let codes = next();
+        let scales = match scales {
+            Scales::Plain(_) => Scales::Plain(next()),
+            Scales::Quantised { levels, offset, .. } => Scales::Quantised {
+                codes: next(),
+                levels: levels.to_device(device),
+                scales: next(),
+                offset: *offset,
+            },
+        };
+        let (shape, group_len, levels) = (*shape, *group_len, levels.to_device(device));
+        Rc::new(Packed(Codes { shape, group_len, codes, levels, scales }))
     }
 }
 

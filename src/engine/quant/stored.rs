@@ -37,7 +37,8 @@ pub fn quantise_stored(
     };
     let file = packed.file().expect("in a file");
     for (i, (name, shape)) in matrices(weights).into_iter().enumerate() {
-        let matrix = Packed::of_parts(shape, format, &file.parts(i)).on(weights.device());
+        let matrix = Packed::of_parts(shape, format, &file.parts(i));
+        let matrix = matrix.on(weights.device_of_linears());
         weights.set_linear(&name, Linear::new(Rc::new(matrix)));
     }
     weights.set_packed(packed);

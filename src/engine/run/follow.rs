@@ -1,6 +1,7 @@
 //! The run of a device other than device 0: what it does when device 0 gives an order, see [`Order`].
 
 use std::ops::ControlFlow::{self, Break, Continue};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use statetune_core::data::{Loader, Tokenizer};
 use statetune_core::exit::ExitCode;
@@ -8,6 +9,7 @@ use statetune_core::plan::Plan;
 use statetune_core::records::LossScaler;
 use tch::{Device, Kind, Tensor};
 
+use super::device_facts::all_devices;
 use super::drawn::with_drawn;
 use super::forgetting::{Forgetting, General};
 use super::input_records::lock;
@@ -20,6 +22,7 @@ use super::suites::{load_suites, scores_in_rounds};
 use super::teacher::new_objective;
 use super::validation::Validation;
 use crate::RunError;
+use crate::error::error_of_panic;
 use crate::inference::TokenizedSuite;
 use crate::optim::{Adam, Moments};
 use crate::train::{
@@ -124,7 +127,21 @@ fn until_asked(devices: &dyn Devices) -> impl FnMut(u64) -> ControlFlow<()> {
 /// # Errors
 /// Inputs that cannot be read or are not those of device 0, a pass that fails, or another device that is gone.
 pub fn follow(plan: &Plan, devices: &dyn Devices, begun: &dyn Fn()) -> Result<ExitCode, RunError> {
+    // libtorch panics when memory runs out or the GPU fails.
+    let work = AssertUnwindSafe(|| follow_orders(plan, devices, begun));
+    catch_unwind(work).unwrap_or_else(|panic| match error_of_panic(&*panic) {
+        Some(error) => Err(error),
+        None => resume_unwind(panic),
+    })
+}
+
+fn follow_orders(
+    plan: &Plan,
+    devices: &dyn Devices,
+    begun: &dyn Fn(),
+) -> Result<ExitCode, RunError> {
     set_up_libtorch(plan);
+    all_devices(plan, devices)?;
     let mut plan = plan.clone();
     let ended = |code| Ok(ExitCode::of_number(code));
     match take(devices)? {

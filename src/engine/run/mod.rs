@@ -6,6 +6,7 @@
 
 mod begin;
 mod course;
+mod device_facts;
 mod documents;
 mod drawn;
 mod evaluate;

@@ -91,8 +91,8 @@ impl<'a> Outlook<'a> {
         Outlook { plan, shape, ids, data: Some(documents), suites }
     }
 
-    /// Whether frozen weights are read from the file block by block. Where `hardware.stream` leaves that open: if they can be, and
-    /// are larger than `available` bytes, by default the free memory of the device.
+    /// Whether frozen weights come block by block. Where `hardware.stream` leaves that open: if they can, and are larger than
+    /// `available` bytes, by default the free memory of the device.
     pub fn streams(&self, available: Option<u64>) -> bool {
         match self.plan.train.stream {
             Stream::On => true,
@@ -190,11 +190,16 @@ impl<'a> Outlook<'a> {
         }
     }
 
-    /// The weights that are read from the file block by block.
+    /// The weights that come block by block.
     fn stream(&self, workload: &Workload<'_>, available: Option<u64>) -> Option<StreamFacts> {
         let (bytes, held) = (workload.streamed(), workload.held());
         if bytes == 0 {
             return None;
+        }
+        if self.plan.train.device.is_gpu() {
+            // The last two blocks of one direction are the first two of the other.
+            let read = 2 * (bytes - held);
+            return Some(StreamFacts { bytes, held, read, disk: None, to_gpu: Some(true) });
         }
         let disk = match &self.plan.model.source {
             ModelSource::Load(path) => disk_speed(path),
@@ -204,7 +209,7 @@ impl<'a> Outlook<'a> {
         let needed = workload.memory().total.saturating_mul(self.processes());
         let cached = held + self.available(available).unwrap_or(0).saturating_sub(needed);
         let read = 2 * bytes.saturating_sub(cached);
-        Some(StreamFacts { bytes, held, read, disk })
+        Some(StreamFacts { bytes, held, read, disk, to_gpu: None })
     }
 
     /// The time in which the disk reads the weights; `None` where memory keeps them all.
@@ -230,9 +235,13 @@ impl<'a> Outlook<'a> {
         proposals(&workload, accumulate, available / self.processes(), may_quantise)
     }
 
-    /// The processes of the run on this machine, each with the whole model.
+    /// The processes of the run that share the memory of a device, each with the whole model: all of this machine on a CPU, and one
+    /// on a GPU.
     fn processes(&self) -> u64 {
-        self.plan.train.devices.per_machine.max(1).into()
+        match self.plan.train.device.is_gpu() {
+            true => 1,
+            false => self.plan.train.devices.per_machine.max(1).into(),
+        }
     }
 
     /// The refusal of a run that needs more than `available` bytes, by default the free memory of the device; `None` when

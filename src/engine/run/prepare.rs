@@ -15,7 +15,7 @@ use statetune_core::records::LockedFile;
 
 use super::documents::DocumentNames;
 use crate::RunError;
-use crate::inference::{place_weights, unfit};
+use crate::inference::{pack_weights, place_weights, unfit};
 use crate::model::{Model, Shape, TimeState, Weights};
 use crate::peft::{Compute, Method, StateTuning, WeightTuning, state_after};
 use crate::tensors::{device, kind};
@@ -60,11 +60,18 @@ pub(super) fn weights_of_shape(plan: &Plan, shape: Shape) -> Result<Weights, Run
         ModelSource::Load(path) => {
             let recipe = plan.method.peft.recipe().map(Rc::as_ref);
             let (quant, cache) = (plan.method.quant, Some(&*plan.data.cache_dir));
-            let weights = place_weights(Weights::load(path)?, device, quant, recipe, path, cache)?;
-            Ok(match plan.train.stream {
-                Stream::On => weights.streamed(kind(plan.train.dtype)),
-                Stream::Auto | Stream::Off => weights,
-            })
+            let weights = Weights::load(path)?.on(device);
+            let kind = kind(plan.train.dtype);
+            match plan.train.stream {
+                Stream::On if device.is_cuda() => {
+                    let weights = weights.with_linears_on_host();
+                    let weights = pack_weights(weights, quant, recipe, path, cache)?;
+                    let learns = |name: &str| recipe.is_some_and(|one| one.trains(&shape, name));
+                    Ok(weights.copied_ahead(kind, learns)?)
+                }
+                Stream::On => Ok(pack_weights(weights, quant, recipe, path, cache)?.streamed(kind)),
+                Stream::Auto | Stream::Off => pack_weights(weights, quant, recipe, path, cache),
+            }
         }
         ModelSource::Scratch { .. } => {
             let weights = Weights::scratch(shape, plan.train.seed as i64);

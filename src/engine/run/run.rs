@@ -21,6 +21,7 @@ use statetune_core::work::{Stopped, observe};
 
 use super::begin::{Begin, Decision, Opened};
 use super::course::{Course, Ended};
+use super::device_facts::{AllDevices, all_devices};
 use super::documents::NamedDocument;
 use super::drawn::{DRAWN, drawn_file, with_drawn};
 use super::evaluate::{Evaluator, questions};
@@ -67,6 +68,7 @@ pub fn run(
     watch: &mut dyn FnMut(&Event),
 ) -> Result<Outcome, RunError> {
     set_up_libtorch(plan);
+    let AllDevices { model, free } = all_devices(plan, devices)?;
     let mapped = MappedInputs::of_plan(plan);
     let tokenizer = load_tokenizer(plan)?;
     let shape = model_shape(plan, &tokenizer)?;
@@ -74,10 +76,10 @@ pub fn run(
     let suites = load_suites(plan, &tokenizer)?;
     let mut data = prepare_data(plan, &tokenizer, shape.vocab_size)?;
     let outlook = Outlook::of_run(plan, shape, &data, &suites);
-    if !allow_oom && let Some(refusal) = outlook.refusal(None) {
+    if !allow_oom && let Some(refusal) = outlook.refusal(free) {
         return Err(RunError::WontFit(Box::new(refusal)));
     }
-    let streams = outlook.streams(None);
+    let streams = outlook.streams(free);
     let mut plan = plan.clone();
     plan.take_stream(streams);
     let plan = &plan;
@@ -92,6 +94,7 @@ pub fn run(
     let lock = Lock {
         values: begin.values()?,
         devices: devices_in_lock(devices),
+        device: model,
         strategy: (!devices.is_single()).then(|| plan.sharing(&shape).name().to_owned()),
         ..lock(plan, &tokenizer, &shape, &data)?
     };

@@ -3,10 +3,12 @@
 use statetune_core::plan::Plan;
 use statetune_core::tensorfile::Dtype;
 
-use crate::kernels::{allow_tf32, fix_threads, has_bfloat16_products};
+use crate::kernels::{allow_tf32, fix_threads, has_bfloat16_products, use_device};
+use crate::tensors::device;
 
-/// Passes precision and threads of a plan to libtorch.
+/// Passes device, precision and threads of a plan to libtorch.
 pub(super) fn set_up_libtorch(plan: &Plan) {
+    use_device(device(plan.train.device));
     allow_tf32(plan.train.tf32());
     if let Some(threads) = plan.train.threads {
         fix_threads(threads as usize);

@@ -348,8 +348,11 @@ impl Observer for Line<'_> {
         let Some(from) = self.after else { return Ok(None) };
         let like = &self.start.layers[i];
         let message = Message::take(self.devices, from, like)?;
-        let [wkv, att_x, ffn_x] =
-            message.parts(like).map(|(is_there, d)| if is_there { d } else { Tensor::new() });
+        let device = like.wkv.device();
+        let [wkv, att_x, ffn_x] = message.parts(like).map(|(is_there, d)| match is_there {
+            true => d.to_device(device),
+            false => Tensor::new(),
+        });
         self.awaited = i;
         Ok(Some(LayerState { att_x, wkv, ffn_x }))
     }

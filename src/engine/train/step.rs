@@ -93,7 +93,7 @@ impl<'a> Trainer<'a> {
         };
         let is_whole = matches!(sharing, Sharing::Ddp | Sharing::Context) || devices.is_single();
         let adam = Adam::shared(method.parameters(), adam, (!is_whole).then_some(share));
-        if !devices.is_single() {
+        if !devices.is_single() && adam.all_values().device() == Device::Cpu {
             watch_gradients(&adam).expect("trainable parameters are leaves");
         }
         let objective = &CrossEntropy;
@@ -140,11 +140,13 @@ impl<'a> Trainer<'a> {
             let _ = gradients.shallow_clone().g_mul_scalar_(1.0 / loss_scale);
         }
         // The losses are read with the norm, so that a step waits for a GPU once before the update.
-        let mut read: Vec<Tensor> = losses.iter().map(|(_, loss)| loss.shallow_clone()).collect();
-        read.push(match self.adam.slices() {
+        let norm = match self.adam.slices() {
             None => sum_of_squares(&gradients)?,
             Some(slices) => sum_of_squares_of_slices(self.devices, slices, &gradients)?,
-        });
+        };
+        // Those of other devices come through the CPU.
+        let losses_there = losses.iter().map(|(_, loss)| loss.to_device(norm.device()));
+        let read: Vec<Tensor> = losses_there.chain([norm.shallow_clone()]).collect();
         let mut read = Vec::<f64>::try_from(Tensor::stack(&read, 0).to_device(Device::Cpu))
             .expect("a vector of float64");
         let grad_norm = read.pop().map_or(f64::NAN, f64::sqrt);

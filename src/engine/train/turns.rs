@@ -3,7 +3,7 @@
 use std::ops::ControlFlow::{self, Continue};
 
 use statetune_core::data::Batch;
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use super::TrainError;
 use super::batch::with_targets;
@@ -26,24 +26,28 @@ impl Trainer<'_> {
         let slices = Slices::new(numbers, self.devices.count());
         let (mut sum, mut losses) = (PassSum::new(self.devices, slices), Vec::new());
         let mut work = StepWork::begin(batches);
+        let device = self.adam.all_values().device();
+        let on_gpu = device != Device::Cpu;
         let passes: Vec<usize> = with_targets(batches).collect();
         for round in passes.chunks(self.devices.count()) {
             self.adam.begin_pass();
             let feed = Feed::new(&mut sum, &self.adam, round.len(), self.devices.count());
             let loss = match round.get(self.devices.rank()) {
                 Some(&i) => self.pass(batches, i, step, weighed, |pass| {
-                    // A gradient of several chunks is complete after all of them.
-                    let streams = !pass.is_cut();
+                    // A gradient of several chunks is complete after all of them. A GPU is still computing what
+                    // libtorch calls complete: a copy would wait for it, and the next kernels for the copy.
+                    let streams = !pass.is_cut() && !on_gpu;
                     feed.of_pass(streams, || Ok(pass.backward_observed(&mut work)?))
                 })?,
                 None => feed.finish().map(|()| Tensor::from(0.0)).map_err(TrainError::from),
             }?;
+            self.adam.free_gradients();
             let of_round = self.devices.gather_numbers(loss.double_value(&[]))?;
             losses.extend(round.iter().copied().zip(of_round.into_iter().map(Tensor::from)));
             round.iter().for_each(|&i| work.pass_done(&batches[i]));
         }
         if self.adam.slices().is_some() {
-            return Ok((losses, sum.into_slice()));
+            return Ok((losses, sum.into_slice(device)));
         }
         let gradients = self.adam.all_gradients();
         sum.finish(&gradients)?;

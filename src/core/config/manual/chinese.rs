@@ -183,7 +183,7 @@ hardware
 
   键
     accelerator        存放模型并进行计算的设备。
-    devices            每台机器上的进程数；它们各有整个模型，轮流处理一步中的各遍。
+    devices            每台机器上的进程；它们各有整个模型，轮流处理一步中的各遍，在 GPU 上各用一块 GPU。
     strategy           多个设备怎样分担一步的计算和内存。
     num_nodes          运行所用的机器数。
     rdzv_timeout_secs  开始时设备互相等待的时间。

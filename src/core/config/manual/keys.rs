@@ -110,7 +110,7 @@ impl Keys {
         let mut node = self.root;
         let mut written = Some(document);
         for step in path {
-            let below = match node.get("items") {
+            let below = match items(node) {
                 Some(items) => items,
                 None => match entries(node, written).into_iter().find(|(key, _)| key == step) {
                     Some((_, known)) => known,
@@ -250,6 +250,12 @@ fn entries<'a>(node: &'a Value, written: Option<&Value>) -> Vec<(&'a str, &'a Va
         None => variants(node).iter().flat_map(properties).collect(),
     };
     entries.into_iter().map(|(key, node)| (key.as_str(), node)).collect()
+}
+
+/// The entries of a list, or of the alternative of a value that is a list.
+fn items(node: &Value) -> Option<&Value> {
+    let branches = node.get("anyOf").and_then(Value::as_array).into_iter().flatten();
+    std::iter::once(node).chain(branches).find_map(|node| node.get("items"))
 }
 
 /// Whether the value is a table.

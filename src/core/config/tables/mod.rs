@@ -4,6 +4,7 @@
 //! attributes the bounds of single values.
 
 mod data;
+mod devices;
 mod experiment;
 mod model;
 mod optimizer;
@@ -16,6 +17,7 @@ mod template;
 mod train;
 
 pub use data::{Data, DataSource, MaskId};
+pub use devices::DeviceSet;
 pub use experiment::{Config, Overlay, Recipe};
 pub use model::{Model, Tokenizer};
 pub use optimizer::{Adam, Optimizer, Schedule};

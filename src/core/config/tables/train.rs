@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::Stream;
+use super::{DeviceSet, Stream};
 
 /// `[train]`: batch size, length of the run and precision.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -223,10 +223,11 @@ pub enum Op {
 pub struct Hardware {
     /// The device that holds the model and computes.
     pub accelerator: Accelerator,
-    /// Processes on each machine that take the passes of a step in turn, each with the whole model. More than 1 only on CPUs.
-    /// Results are the same for any number.
-    #[schemars(range(min = 1, max = 1024), extend("x-unit" = "devices"))]
-    pub devices: u32,
+    /// Processes on each machine that take the passes of a step in turn, each with the whole model, and on GPUs each with a GPU
+    /// of its own. A number takes the first GPUs, a list such as `[0, 2]` those with these numbers. Results are the same for any number
+    /// of equal devices.
+    #[schemars(extend("x-unit" = "devices"))]
+    pub devices: DeviceSet,
     /// How several devices share the work and the memory of a step. Results are the same for any value.
     pub strategy: Strategy,
     /// Machines of the run. More than 1 requires a launcher such as torchrun.
@@ -240,7 +241,8 @@ pub struct Hardware {
     #[schemars(range(min = 1, max = 1024), example = 2, extend("x-unit" = "threads", "x-default" = "at most one for each core that the process may use"))]
     pub threads: Option<u32>,
     /// Whether frozen weights are read from the file block by block in every pass, so that they need not fit into memory: `true`,
-    /// `false`, or `auto`, where the weights are larger than the free memory. On CPUs only. Results are the same.
+    /// `false`, or `auto`, where the weights are larger than the free memory. On a GPU, linear layers stay in the memory of the host and
+    /// are copied ahead of their block. Results are the same.
     pub stream: Stream,
 }
 
@@ -248,7 +250,7 @@ impl Default for Hardware {
     fn default() -> Self {
         Self {
             accelerator: Accelerator::Auto,
-            devices: 1,
+            devices: DeviceSet::Count(1),
             strategy: Strategy::Auto,
             num_nodes: 1,
             rdzv_timeout_secs: 60,
@@ -281,11 +283,11 @@ pub enum Strategy {
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 pub enum Accelerator {
-    /// The first GPU if it can be used and `train.op` runs on it, otherwise the CPU.
+    /// GPUs if they can be used and `train.op` runs on them, otherwise the CPU.
     #[default]
     Auto,
     /// The CPU.
     Cpu,
-    /// The first GPU.
+    /// GPUs: the first ones, or those that `hardware.devices` names.
     Gpu,
 }

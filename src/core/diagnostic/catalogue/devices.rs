@@ -30,9 +30,24 @@ catalogue! {
     START_WITH_TORCHRUN:
         "run the same command on every machine, for example with\ntorchrun --nnodes {num_nodes} --nproc-per-node DEVICES --rdzv-backend c10d --rdzv-endpoint HOST:PORT --no-python statetune run FILE",
         "在每台机器上运行同一命令，例如\ntorchrun --nnodes {num_nodes} --nproc-per-node DEVICES --rdzv-backend c10d --rdzv-endpoint HOST:PORT --no-python statetune run FILE";
-    SEVERAL_GPUS_STARTED[ST5021]: "several devices train on CPUs only", "多个设备只能在 CPU 上训练";
-    GPUS_NOT_YET: "a run on a GPU uses one GPU", "在 GPU 上，一次运行只用一块 GPU";
-    COMPUTE_ON_CPU: "set `hardware.accelerator = \"cpu\"`, or start one process", "设 `hardware.accelerator = \"cpu\"`，或只启动一个进程";
+    GPU_NAMES_DIFFER[ST5021]:
+        "`hardware.devices` names {named} GPUs, but the launcher started {started} processes on this machine",
+        "`hardware.devices` 指定了 {named} 块 GPU，但启动器在本机启动了 {started} 个进程";
+    NAME_AS_MANY_GPUS:
+        "name one GPU for each process, or delete `hardware.devices`: each process then takes the GPU of its number",
+        "为每个进程指定一块 GPU；或删除 `hardware.devices`，每个进程使用与其序号相同的 GPU";
+    PROCESSES_NEED_GPUS[ST5021]:
+        "{processes} processes of this machine need {processes} GPUs, but it has {found}",
+        "本机的 {processes} 个进程需要 {processes} 块 GPU，但本机有 {found} 块";
+    START_AS_MANY_AS_GPUS:
+        "start no more processes than GPUs: results are the same for any number of equal devices",
+        "启动的进程不要多于 GPU：相同设备的个数不影响结果";
+    GPU_IS_SHARED[ST5021]:
+        "devices {one} and {other} have the same GPU",
+        "设备 {one} 和 {other} 用的是同一块 GPU";
+    GIVE_EACH_TASK_A_GPU:
+        "let the launcher give each process a GPU of its own, for example with `srun --gpus-per-task=1`",
+        "让启动器给每个进程各分一块 GPU，例如用 `srun --gpus-per-task=1`";
     MEETING_PORT_TAKEN[ST5022]:
         "port {port}, at which the devices meet, is in use",
         "各设备会合的端口 {port} 已被占用";

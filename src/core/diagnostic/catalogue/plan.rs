@@ -159,9 +159,6 @@ catalogue! {
     ADD_JSONL_SINK:
         "add it to the list: `sinks = [\"jsonl\", \"tensorboard\"]`",
         "把它加进列表：`sinks = [\"jsonl\", \"tensorboard\"]`";
-    STREAM_NEEDS_CPU[ST2118]:
-        "`hardware.stream = true` only applies to CPUs",
-        "`hardware.stream = true` 只适用于 CPU";
     STREAM_NEEDS_FROZEN[ST2118]:
         "`hardware.stream = true` only applies to frozen weights",
         "`hardware.stream = true` 只适用于冻结的权重";
@@ -182,15 +179,34 @@ catalogue! {
         "使用 `[quant]`，或把 `train.precision` 设为检查点的数值格式";
     DELETE_STREAM: "or delete `stream`", "或删除 `stream`";
     COST_STREAM: "reads the weights from the disk in every pass", "每遍都从磁盘读取权重";
-    SEVERAL_GPUS[ST2117]:
-        "a run on a GPU uses one GPU, but `hardware.{name} = {count}`",
-        "在 GPU 上，一次运行只用一块 GPU，但 `hardware.{name} = {count}`";
+    COST_STREAM_TO_GPU:
+        "copies the weights to the GPU in every pass",
+        "每遍都把权重复制到 GPU";
+    GPUS_ON_CPU[ST2117]:
+        "`{asked_for}` names GPUs, but the run computes on the CPU",
+        "`{asked_for}` 指定了 GPU，但运行在 CPU 上计算";
+    COUNT_DEVICES:
+        "set `devices = {count}`, which fits GPUs and CPUs",
+        "设 `devices = {count}`，GPU 和 CPU 都适用";
+    COMPUTE_ON_GPUS: "or set `accelerator = \"gpu\"`", "或设 `accelerator = \"gpu\"`";
+    GPU_NAMED_TWICE[ST2117]: "`devices` names GPU {gpu} twice", "`devices` 两次指定了 GPU {gpu}";
+    ONE_PROCESS_A_GPU: "each process takes a GPU of its own", "每个进程各用一块 GPU";
+    NAME_GPU_ONCE: "name each GPU once", "每块 GPU 只写一次";
+    TOO_FEW_GPUS[ST5003]:
+        "`devices = {count}` requires {count} GPUs, but this machine has {found}",
+        "`devices = {count}` 需要 {count} 块 GPU，但本机有 {found} 块";
+    LOWER_TO_GPUS:
+        "set `devices = {found}`: results are the same for any number of equal devices",
+        "设 `devices = {found}`：相同设备的个数不影响结果";
     SEVERAL_CPU_DEVICES:
         "or train on CPUs: `accelerator = \"cpu\"`",
         "或在 CPU 上训练：`accelerator = \"cpu\"`";
-    RAISE_SAMPLES_PER_STEP:
-        "to get the same number of samples in a step, raise `accumulate_grad_batches` or `micro_bsz`",
-        "要使每步样本数相同，请增大 `accumulate_grad_batches` 或 `micro_bsz`";
+    GPU_DOES_NOT_EXIST[ST5003]: "GPU {gpu} does not exist", "没有 GPU {gpu}";
+    ONLY_GPU_IS_0: "this machine has one GPU, which is GPU 0", "本机只有一块 GPU，即 GPU 0";
+    GPUS_EXIST: "this machine has the GPUs 0 to {last}", "本机有 GPU 0 至 {last}";
+    NAME_OTHER_GPUS:
+        "name other GPUs, or set `devices` to a number",
+        "请指定其他 GPU，或把 `devices` 设为一个数";
     OP_MEANS_CHUNK[ST1301]:
         "`op = \"{name}\"` runs the `chunk` form",
         "`op = \"{name}\"` 使用 `chunk` 形式";

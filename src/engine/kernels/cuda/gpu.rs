@@ -24,25 +24,25 @@ const CUDA_OF_LIBTORCH: c_int = 13000;
 const DRIVER_OF_LIBTORCH: u32 = 580;
 
 /// Looks once in a process for everything that the kernels need: a CUDA driver, libtorch's CUDA part, a GPU, and
-/// NVRTC. On success, libtorch can make CUDA tensors.
+/// NVRTC. On success, libtorch can make CUDA tensors. Returns the number of GPUs that this process sees.
 ///
 /// # Errors
 /// The first of these that is missing.
-pub fn find_gpu() -> Result<(), NoGpu> {
-    static FOUND: OnceLock<Result<(), NoGpu>> = OnceLock::new();
+pub fn find_gpu() -> Result<usize, NoGpu> {
+    static FOUND: OnceLock<Result<usize, NoGpu>> = OnceLock::new();
     FOUND.get_or_init(look).clone()
 }
 
-fn look() -> Result<(), NoGpu> {
+fn look() -> Result<usize, NoGpu> {
     if !has_driver() {
         return Err(no_driver());
     }
     usable().map_err(|reason| NoGpu { reason, has_driver: true })
 }
 
-/// Whether a GPU of the driver can be used, or what keeps it from that. The driver is asked before libtorch, which does
+/// How many GPUs of the driver can be used, or what keeps them from that. The driver is asked before libtorch, which does
 /// not say why.
-fn usable() -> Result<(), Text> {
+fn usable() -> Result<usize, Text> {
     let (found, needed) = (driver_version()?, CUDA_OF_LIBTORCH);
     if found < needed {
         let version = |number: c_int| format!("{}.{}", number / 1000, number % 1000 / 10);
@@ -56,10 +56,11 @@ fn usable() -> Result<(), Text> {
         return Err(msg!(LIBTORCH_FINDS_NO_GPU));
     }
     let packages = libtorch_packages();
-    Nvrtc::open(packages.as_slice()).map(|_| ()).map_err(|error| match error {
+    Nvrtc::open(packages.as_slice()).map_err(|error| match error {
         KernelError::Native(reason) => reason,
         error => error.text(),
-    })
+    })?;
+    Ok(usize::try_from(Cuda::device_count()).unwrap_or(0).max(1))
 }
 
 /// The newest CUDA that the driver supports, such as 13000 for 13.0.
@@ -124,6 +125,13 @@ fn gpu_name(index: usize) -> Option<String> {
     init().and_then(|()| device::get_name(device::get(index as c_int)?)).ok()
 }
 
+/// What tells a GPU from all others, on any machine, in hexadecimal; `None` on a CPU, or where the driver does not say.
+pub fn gpu_uuid(device: Device) -> Option<String> {
+    let Device::Cuda(index) = device else { return None };
+    let uuid = init().and_then(|()| device::get_uuid(device::get(index as c_int)?)).ok()?;
+    Some(uuid.bytes.iter().map(|byte| format!("{:02x}", byte.cast_unsigned())).collect())
+}
+
 /// Bytes of GPU memory.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct GpuBytes {
@@ -153,7 +161,8 @@ mod tests {
     #[test]
     fn a_gpu_is_usable_or_something_is_missing() {
         match find_gpu() {
-            Ok(()) => {
+            Ok(count) => {
+                assert!(count > 0);
                 assert!(device_name(Device::Cuda(0)).ends_with(" (GPU 0)"));
                 assert!(peak_gpu_bytes(Device::Cuda(0)).is_some());
             }

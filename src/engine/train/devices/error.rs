@@ -19,8 +19,25 @@ pub enum DevicesError {
         /// Machines of the experiment.
         num_nodes: u32,
     },
-    /// Several GPUs.
-    Gpus,
+    /// The experiment names another number of GPUs than there are processes on this machine.
+    GpuNames {
+        /// GPUs of the experiment.
+        named: usize,
+        /// Processes that the launcher started on this machine.
+        started: usize,
+    },
+    /// Fewer GPUs than processes on this machine.
+    TooFewGpus {
+        /// Processes on this machine.
+        processes: usize,
+        /// GPUs that a process sees.
+        found: usize,
+    },
+    /// Two processes have one GPU.
+    SharedGpu {
+        /// The numbers of the devices.
+        ranks: [usize; 2],
+    },
     /// The port at which the devices meet is in use.
     PortTaken {
         /// The port.
@@ -82,7 +99,9 @@ impl DevicesError {
             Self::Environment(text) => text.clone(),
             Self::Count { started, asked } => msg!(DEVICES_STARTED_DIFFER, started, asked),
             Self::NoLauncher { num_nodes } => msg!(NODES_NEED_LAUNCHER, num_nodes),
-            Self::Gpus => msg!(SEVERAL_GPUS_STARTED),
+            Self::GpuNames { named, started } => msg!(GPU_NAMES_DIFFER, named, started),
+            Self::TooFewGpus { processes, found } => msg!(PROCESSES_NEED_GPUS, processes, found),
+            Self::SharedGpu { ranks: [one, other] } => msg!(GPU_IS_SHARED, one, other),
             Self::PortTaken { port } => msg!(MEETING_PORT_TAKEN, port),
             Self::Unreachable { address, secs } => msg!(FIRST_DEVICE_UNREACHABLE, address, secs),
             Self::Missing { ranks, count, secs } => {
@@ -104,7 +123,7 @@ impl DevicesError {
     /// Whether another device shows the error too.
     pub fn is_told_by_first_device(&self) -> bool {
         match self {
-            Self::Failed { .. } | Self::Differs { .. } => true,
+            Self::Failed { .. } | Self::Differs { .. } | Self::SharedGpu { .. } => true,
             Self::Missing { ranks, .. } => !ranks.contains(&0),
             _ => false,
         }
@@ -113,12 +132,15 @@ impl DevicesError {
     /// The exit code of the process.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Environment(_) | Self::Count { .. } | Self::NoLauncher { .. } | Self::Gpus => {
-                ExitCode::Invalid
-            }
+            Self::Environment(_)
+            | Self::Count { .. }
+            | Self::NoLauncher { .. }
+            | Self::GpuNames { .. } => ExitCode::Invalid,
             Self::Differs { code, .. } | Self::Failed { code, .. } => *code,
             Self::Lost { code, .. } => code.unwrap_or(ExitCode::Device),
-            Self::PortTaken { .. }
+            Self::TooFewGpus { .. }
+            | Self::SharedGpu { .. }
+            | Self::PortTaken { .. }
             | Self::Unreachable { .. }
             | Self::Missing { .. }
             | Self::Start(_)
@@ -135,7 +157,14 @@ impl DevicesError {
             Self::NoLauncher { num_nodes } => {
                 fault.note(msg!(STARTS_ON_THIS_MACHINE)).help(msg!(START_WITH_TORCHRUN, num_nodes))
             }
-            Self::Gpus => fault.note(msg!(GPUS_NOT_YET)).help(msg!(COMPUTE_ON_CPU)),
+            Self::GpuNames { .. } => fault.help(msg!(NAME_AS_MANY_GPUS)),
+            Self::TooFewGpus { .. } => fault
+                .note(msg!(ONE_PROCESS_A_GPU))
+                .help(msg!(START_AS_MANY_AS_GPUS))
+                .help(msg!(SEVERAL_CPU_DEVICES)),
+            Self::SharedGpu { .. } => {
+                fault.note(msg!(ONE_PROCESS_A_GPU)).help(msg!(GIVE_EACH_TASK_A_GPU))
+            }
             Self::PortTaken { .. } => fault.help(msg!(CHOOSE_ANOTHER_PORT)),
             Self::Unreachable { .. } => fault.help(msg!(LOOK_AT_FIRST_DEVICE)),
             Self::Missing { .. } => fault.help(msg!(LOOK_AT_DEVICES)),

@@ -11,12 +11,16 @@ use crate::optim::Slices;
 /// Repetitions, of which the median counts; one more before them is not timed.
 const REPETITIONS: usize = 7;
 
-/// The time in which `devices` add up gradients of `numbers` float32 numbers, one pass each. All devices make this call.
+/// The time in which `devices` add up gradients of `numbers` float32 numbers on `device`, one pass each. All devices make this call.
 ///
 /// # Errors
 /// A device that is gone or failed.
-pub fn exchange_time(devices: &dyn Devices, numbers: i64) -> Result<Duration, DevicesError> {
-    let gradients = Tensor::zeros([numbers], (Kind::Float, Device::Cpu));
+pub fn exchange_time(
+    devices: &dyn Devices,
+    numbers: i64,
+    device: Device,
+) -> Result<Duration, DevicesError> {
+    let gradients = Tensor::zeros([numbers], (Kind::Float, device));
     let mut times = Vec::with_capacity(REPETITIONS);
     for repetition in 0..=REPETITIONS {
         devices.gather_numbers(0.0)?; // all begin together

@@ -208,8 +208,9 @@ impl Devices for Group {
     fn gather(&self, tensor: &Tensor) -> Result<Tensor, DevicesError> {
         let size = [self.place.count as i64, tensor.numel() as i64];
         let rows = Tensor::zeros(size, (tensor.kind(), Device::Cpu));
-        self.gloo().gather(&rows, &tensor.reshape([1, -1])).map_err(|error| self.reason(error))?;
-        Ok(rows)
+        let row = on_host(tensor).reshape([1, -1]);
+        self.gloo().gather(&rows, &row).map_err(|error| self.reason(error))?;
+        Ok(rows.to_device(tensor.device()))
     }
 
     fn begin_exchange(&self, rows: &Tensor) -> Result<Box<dyn Exchange + '_>, DevicesError> {
@@ -220,15 +221,21 @@ impl Devices for Group {
     }
 
     fn broadcast(&self, tensor: &Tensor) -> Result<(), DevicesError> {
-        self.gloo().broadcast(tensor).map_err(|error| self.reason(error))
+        let host = on_host(tensor);
+        self.gloo().broadcast(&host).map_err(|error| self.reason(error))?;
+        set_to(tensor, &host);
+        Ok(())
     }
 
     fn give(&self, to: usize, tensor: &Tensor) -> Result<(), DevicesError> {
-        self.gloo().give(to, tensor).map_err(|error| self.reason(error))
+        self.gloo().give(to, &on_host(tensor)).map_err(|error| self.reason(error))
     }
 
     fn take(&self, from: usize, tensor: &Tensor) -> Result<(), DevicesError> {
-        self.gloo().take(from, tensor).map_err(|error| self.reason(error))
+        let host = on_host(tensor);
+        self.gloo().take(from, &host).map_err(|error| self.reason(error))?;
+        set_to(tensor, &host);
+        Ok(())
     }
 
     fn is_asked_to_stop(&self) -> bool {
@@ -237,6 +244,19 @@ impl Devices for Group {
 
     fn ask_to_stop(&self) {
         self.asked.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A tensor of a GPU in the memory of the host, which Gloo sends; a tensor of the CPU itself.
+fn on_host(tensor: &Tensor) -> Tensor {
+    tensor.detach().to_device(Device::Cpu)
+}
+
+/// Sets a tensor of a GPU to what came for it; one of the CPU is that already.
+fn set_to(tensor: &Tensor, host: &Tensor) {
+    if tensor.device() != Device::Cpu {
+        let _guard = tch::no_grad_guard();
+        tensor.shallow_clone().copy_(host);
     }
 }
 

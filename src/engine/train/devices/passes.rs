@@ -5,6 +5,9 @@
 //! of every gradient of the round and adds the slices in the order of the passes. Each number is thus added in the order of one device. At the
 //! end all get all slices, and a device has sent and received as much as in a ring; or each device updates the parameters of its
 //! slice, and all get these.
+//!
+//! Gradients of a GPU are added up in the memory of the host, through which they pass anyway: the sums of float32 numbers have the
+//! bits of the GPU.
 
 use std::collections::VecDeque;
 
@@ -13,13 +16,14 @@ use tch::{Device, Kind, Tensor};
 use super::{Devices, DevicesError, Exchange};
 use crate::kernels::flat::{STRETCH, squares_of_stretches, sum_of_stretches};
 use crate::optim::{Bucket, Slices};
+use crate::train::TrainError;
 
 /// The sum of the gradients of passes, in slices.
 #[derive(Debug)]
 pub struct PassSum<'a> {
     devices: &'a dyn Devices,
     slices: Slices,
-    /// The slice of this device, float32.
+    /// The slice of this device, float32, on the CPU.
     slice: Tensor,
 }
 
@@ -51,9 +55,9 @@ impl<'a> PassSum<'a> {
         gather_rows(self.devices, self.slices, out, row)
     }
 
-    /// The slice of this device.
-    pub fn into_slice(self) -> Tensor {
-        self.slice
+    /// The slice of this device, on `device`.
+    pub fn into_slice(self, device: Device) -> Tensor {
+        self.slice.to_device(device)
     }
 }
 
@@ -121,12 +125,12 @@ impl Round<'_, '_> {
     }
 }
 
-/// Zeros (count width) for the rows of a bucket.
+/// Zeros (count width) on the CPU for the rows of a bucket.
 pub fn zero_rows(bucket: Bucket, count: usize) -> Tensor {
     Tensor::zeros([count as i64 * bucket.width], (Kind::Float, Device::Cpu))
 }
 
-/// Numbers of `piece` (n) in the rows of a bucket, with zeros after them.
+/// Numbers of `piece` (n) in the rows of a bucket, with zeros after them, on the CPU.
 pub fn rows_of(piece: &Tensor, bucket: Bucket, count: usize) -> Tensor {
     let _guard = tch::no_grad_guard();
     let rows = zero_rows(bucket, count);
@@ -167,7 +171,7 @@ pub fn gather_slices(
     })
 }
 
-/// The numbers `first .. first + len` of a piece of which each device has a slice; `slice` is that of this device.
+/// The numbers `first .. first + len` of a piece of which each device has a slice; `slice` is that of this device. On the CPU.
 ///
 /// # Errors
 /// A device that is gone or failed.
@@ -198,30 +202,32 @@ pub fn gather_range(
     Ok(out)
 }
 
-/// The sum of the squares of all numbers of a piece of which each device has a slice, to the bit that of the whole piece: a float64.
+/// The sum of the squares of all numbers of a piece of which each device has a slice, to the bit that of the whole piece: a float64
+/// on the device of the slice.
 ///
 /// # Errors
-/// A device that is gone or failed.
+/// A device that is gone or failed, and [`KernelError`](crate::kernels::KernelError)s.
 pub fn sum_of_squares_of_slices(
     devices: &dyn Devices,
     slices: Slices,
     slice: &Tensor,
-) -> Result<Tensor, DevicesError> {
+) -> Result<Tensor, TrainError> {
     let count = devices.count() as i64;
     let n = slices.in_full_buckets();
     let full: Vec<Bucket> = slices.buckets().take_while(|one| one.first < n).collect();
     let in_rows = full.iter().map(|one| one.width).sum();
-    let mut stretches = squares_of_stretches(&slice.narrow(0, 0, in_rows));
+    let mut stretches = squares_of_stretches(&slice.narrow(0, 0, in_rows))?;
     if !full.is_empty() {
         // (device, bucket, stretch of a row) becomes the order of the piece.
         let all = devices.gather(&stretches)?.view([count, full.len() as i64, -1]);
         stretches = all.transpose(0, 1).reshape([-1]);
     }
     let rest = gather_range(devices, slices, slice, (n, slices.numbers() - n))?;
+    let rest = rest.to_device(slice.device());
     let whole = rest.numel() as i64 / STRETCH * STRETCH;
-    let of_rest = squares_of_stretches(&rest.narrow(0, 0, whole));
+    let of_rest = squares_of_stretches(&rest.narrow(0, 0, whole))?;
     let rest = rest.narrow(0, whole, rest.numel() as i64 - whole);
-    Ok(sum_of_stretches(&Tensor::cat(&[stretches, of_rest], 0), &rest))
+    Ok(sum_of_stretches(&Tensor::cat(&[stretches, of_rest], 0), &rest)?)
 }
 
 #[cfg(test)]

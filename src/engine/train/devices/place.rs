@@ -31,6 +31,8 @@ pub struct Place {
     pub rank: usize,
     /// The number of devices.
     pub count: usize,
+    /// The number of the device among those of this machine, from 0.
+    pub local_rank: usize,
     /// The number of devices on this machine.
     pub local_count: usize,
     /// Who started the processes.
@@ -72,13 +74,20 @@ impl Place {
             true => port_of(number("MASTER_PORT")?),
             false => Ok(port),
         };
+        // Processes of a machine have neighbouring numbers where the launcher says no more.
+        let local_rank = |name: &str, rank: usize, count: usize| match is_set(name) {
+            true => number(name).map(|rank| rank as usize),
+            false => Ok(rank % count.max(1)),
+        };
         let place = if is_set("RANK") && is_set("WORLD_SIZE") {
             let launcher = if is_set(Self::PARENT) { Launcher::Own } else { Launcher::Torchrun };
             let local = if is_set("LOCAL_WORLD_SIZE") { "LOCAL_WORLD_SIZE" } else { "WORLD_SIZE" };
+            let (rank, local_count) = (number("RANK")? as usize, number(local)? as usize);
             Place {
-                rank: number("RANK")? as usize,
+                rank,
                 count: number("WORLD_SIZE")? as usize,
-                local_count: number(local)? as usize,
+                local_rank: local_rank("LOCAL_RANK", rank, local_count)?,
+                local_count,
                 launcher,
                 host: text("MASTER_ADDR")?,
                 port: port_of(number("MASTER_PORT")?)?,
@@ -99,10 +108,13 @@ impl Place {
             let (first, ports) = SLURM_PORTS;
             let count = number(tasks)? as usize;
             let nodes = if is_set("SLURM_NNODES") { number("SLURM_NNODES")? as usize } else { 1 };
+            let (rank, local_count) =
+                (number("SLURM_PROCID")? as usize, count.div_ceil(nodes.max(1)));
             Place {
-                rank: number("SLURM_PROCID")? as usize,
+                rank,
                 count,
-                local_count: count.div_ceil(nodes.max(1)),
+                local_rank: local_rank("SLURM_LOCALID", rank, local_count)?,
+                local_count,
                 launcher: Launcher::Slurm,
                 host: match variable("MASTER_ADDR") {
                     Some(host) => host,
@@ -118,9 +130,11 @@ impl Place {
                 true => number("OMPI_COMM_WORLD_LOCAL_SIZE")? as usize,
                 false => count,
             };
+            let rank = number("OMPI_COMM_WORLD_RANK")? as usize;
             Place {
-                rank: number("OMPI_COMM_WORLD_RANK")? as usize,
+                rank,
                 count,
+                local_rank: local_rank("OMPI_COMM_WORLD_LOCAL_RANK", rank, local_count)?,
                 local_count,
                 launcher: Launcher::OpenMpi,
                 host: match variable("MASTER_ADDR") {
@@ -146,6 +160,7 @@ impl Place {
         Place {
             rank: 0,
             count,
+            local_rank: 0,
             local_count: count,
             launcher: Launcher::Own,
             host: HERE.to_owned(),
@@ -166,6 +181,35 @@ impl Place {
             ("MASTER_PORT", port.to_string()),
             (Self::PARENT, std::process::id().to_string()),
         ]
+    }
+
+    /// Whether the launcher has given each process of this machine a GPU of its own, so that a process sees one of `found` GPUs
+    /// and no other: Slurm with `--gpus-per-task=1`.
+    fn has_own_gpu(&self, found: usize) -> bool {
+        matches!(self.launcher, Launcher::Slurm | Launcher::OpenMpi) && found == 1
+    }
+
+    /// The GPUs of all processes of this machine, of which this process sees `found`.
+    pub fn gpus_of_machine(&self, found: usize) -> usize {
+        if self.has_own_gpu(found) { self.local_count } else { found }
+    }
+
+    /// The GPU of this process, of the `found` ones that it sees. `named` are the GPUs of each machine that the experiment names.
+    ///
+    /// # Errors
+    /// Fewer GPUs than processes, or another number of names.
+    pub fn gpu(&self, named: Option<&[usize]>, found: usize) -> Result<usize, DevicesError> {
+        let Place { local_rank, local_count, .. } = *self;
+        if let Some(named) = named.filter(|named| named.len() != local_count) {
+            return Err(DevicesError::GpuNames { named: named.len(), started: local_count });
+        }
+        let gpu = match named {
+            Some(named) => named.get(local_rank).copied(),
+            None if self.has_own_gpu(found) => Some(0),
+            None => Some(local_rank).filter(|_| local_count <= found),
+        };
+        gpu.filter(|gpu| *gpu < found)
+            .ok_or(DevicesError::TooFewGpus { processes: local_count, found })
     }
 
     /// The most threads for this process, of `cores` that it may use on a machine of `machine` cores. `set` is the value of
@@ -229,6 +273,7 @@ mod tests {
         let expected = Place {
             rank: 3,
             count: 4,
+            local_rank: 1,
             local_count: 2,
             launcher: Launcher::Torchrun,
             host: "a.example".to_owned(),
@@ -246,7 +291,8 @@ mod tests {
             ("SLURM_JOB_ID", "1234567"),
             ("SLURM_JOB_NODELIST", "gpu[03-04],login"),
         ]);
-        assert_eq!((slurm.rank, slurm.count, slurm.local_count), (1, 4, 2));
+        assert_eq!((slurm.rank, slurm.count), (1, 4));
+        assert_eq!((slurm.local_rank, slurm.local_count), (1, 2));
         assert_eq!((&*slurm.host, slurm.port), ("gpu03", 24_567));
         let mpi = place(&[
             ("OMPI_COMM_WORLD_RANK", "0"),
@@ -254,6 +300,82 @@ mod tests {
             ("OMPI_COMM_WORLD_LOCAL_SIZE", "2"),
         ]);
         assert_eq!((&*mpi.host, mpi.port, mpi.launcher), (HERE, PORT, Launcher::OpenMpi));
+    }
+
+    /// The GPU of a process of a launcher, by its variables.
+    fn gpu(
+        variables: &[(&str, &str)],
+        named: Option<&[usize]>,
+        found: usize,
+    ) -> Result<usize, String> {
+        place(variables).gpu(named, found).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn each_process_takes_the_gpu_of_its_number_on_its_machine() {
+        let torchrun = |rank, local_rank| {
+            [
+                ("RANK", rank),
+                ("LOCAL_RANK", local_rank),
+                ("WORLD_SIZE", "4"),
+                ("LOCAL_WORLD_SIZE", "2"),
+                ("MASTER_ADDR", "a"),
+                ("MASTER_PORT", "1"),
+            ]
+        };
+        assert_eq!(gpu(&torchrun("3", "1"), None, 2), Ok(1));
+        assert_eq!(gpu(&torchrun("2", "0"), None, 8), Ok(0));
+        assert_eq!(gpu(&torchrun("3", "1"), Some(&[2, 5]), 8), Ok(5));
+        let slurm = |rank, local_id| {
+            [
+                ("SLURM_PROCID", rank),
+                ("SLURM_STEP_ID", "0"),
+                ("SLURM_LOCALID", local_id),
+                ("SLURM_STEP_NUM_TASKS", "4"),
+                ("SLURM_NNODES", "2"),
+                ("SLURM_JOB_NODELIST", "a,b"),
+            ]
+        };
+        assert_eq!(gpu(&slurm("1", "1"), None, 2), Ok(1));
+        // Tasks that Slurm deals out in turn: the second of machine a has the number 2.
+        assert_eq!(gpu(&slurm("2", "1"), None, 2), Ok(1));
+        assert_eq!(gpu(&slurm("3", "1"), None, 1), Ok(0), "each task sees its own GPU alone");
+        assert_eq!(place(&slurm("3", "1")).gpus_of_machine(1), 2);
+        assert_eq!(place(&slurm("3", "1")).gpus_of_machine(8), 8);
+        let mpi = |local_rank| {
+            [
+                ("OMPI_COMM_WORLD_RANK", "2"),
+                ("OMPI_COMM_WORLD_SIZE", "4"),
+                ("OMPI_COMM_WORLD_LOCAL_SIZE", "4"),
+                ("OMPI_COMM_WORLD_LOCAL_RANK", local_rank),
+            ]
+        };
+        assert_eq!(gpu(&mpi("3"), None, 4), Ok(3));
+        // Without the number on the machine, that among all.
+        assert_eq!(gpu(&mpi(""), None, 4), Ok(2));
+        let own = Place::first_of(2);
+        assert_eq!(own.gpu(Some(&[1, 0]), 2).expect("a GPU"), 1);
+        let second = own.variables(1, 77).map(|(name, value)| (name, value));
+        let second: Vec<(&str, &str)> =
+            second.iter().map(|(name, value)| (*name, &**value)).collect();
+        assert_eq!(gpu(&second, Some(&[1, 0]), 2), Ok(0));
+    }
+
+    #[test]
+    fn a_process_without_a_gpu_is_refused() {
+        let torchrun = [
+            ("RANK", "1"),
+            ("LOCAL_RANK", "1"),
+            ("WORLD_SIZE", "2"),
+            ("MASTER_ADDR", "a"),
+            ("MASTER_PORT", "1"),
+        ];
+        let too_few = Err("2 processes of this machine need 2 GPUs, but it has 1".to_owned());
+        assert_eq!(gpu(&torchrun, None, 1), too_few);
+        assert_eq!(
+            gpu(&torchrun, Some(&[0, 1, 2]), 4),
+            Err("`hardware.devices` names 3 GPUs, but the launcher started 2 processes on this machine".to_owned())
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use tch::{Device, Kind, Tensor};
 use super::DevicesError;
 
 /// The devices of a run, each with the whole model. Every device makes the same calls in the same order, but for
-/// [`Devices::give`] and [`Devices::take`], which are between two.
+/// [`Devices::give`] and [`Devices::take`], which are between two. Tensors of GPUs pass through the memory of the host.
 pub trait Devices: Debug {
     /// The number of this device, from 0. Device 0 writes the run directory and decides.
     fn rank(&self) -> usize;
@@ -15,27 +15,27 @@ pub trait Devices: Debug {
     /// The number of devices.
     fn count(&self) -> usize;
 
-    /// The `tensor` (n) of every device, in their order: (count, n). All are on the CPU and of one dtype.
+    /// The `tensor` (n) of every device, in their order: (count, n), on the device of this tensor. All are of one dtype.
     ///
     /// # Errors
     /// A device that is gone or failed.
     fn gather(&self, tensor: &Tensor) -> Result<Tensor, DevicesError>;
 
-    /// Begins to give row r of `rows` (count, n) to device r. The exchange brings the rows for this device, in the order of the devices
+    /// Begins to give row r of `rows` (count, n), on the CPU, to device r. The exchange brings the rows for this device, in the order of the devices
     /// that they are from: (count, n).
     ///
     /// # Errors
     /// As for [`Devices::gather`].
     fn begin_exchange(&self, rows: &Tensor) -> Result<Box<dyn Exchange + '_>, DevicesError>;
 
-    /// Sets `tensor` to that of device 0; on the CPU and contiguous.
+    /// Sets `tensor`, which is contiguous, to that of device 0.
     ///
     /// # Errors
     /// As for [`Devices::gather`].
     fn broadcast(&self, tensor: &Tensor) -> Result<(), DevicesError>;
 
     /// Gives `tensor` to the device `to`, which takes what comes from a device in the order in which it was given. Does not wait
-    /// for that device, so nothing may change the tensor afterwards; on the CPU and contiguous.
+    /// for that device, so nothing may change the tensor afterwards; contiguous.
     ///
     /// # Errors
     /// As for [`Devices::gather`].
