@@ -245,17 +245,6 @@ fn a_resumed_run_has_the_records_of_an_unbroken_one() {
 }
 
 #[test]
-fn the_first_device_measures_suites_for_all() {
-    let case = in_run();
-    case.statetune(&["run", STATE]).is_done();
-    let alone = case.only_run();
-    let expected = case.read(alone.join("suites.jsonl"));
-    case.statetune(&["run", STATE, "--set", "hardware.devices=2"]).is_done();
-    let together = case.runs().into_iter().find(|run| *run != alone).expect("a second run");
-    assert_eq!(case.read(together.join("suites.jsonl")), expected);
-}
-
-#[test]
 fn a_limit_takes_the_first_items() {
     let case = in_run();
     case.statetune(&["run", STATE, "--set", "eval.limit=1"]).is_done();
