@@ -105,6 +105,9 @@ impl Matrix for Copied {
     }
 }
 
+/// A matrix in its place on the device, and in the memory of the host.
+type InPlace = (Rc<dyn Matrix>, Rc<dyn Matrix>);
+
 /// The matrices of the blocks of a model, on the CPU, as matrices that are copied to `device` ahead of their block.
 ///
 /// # Errors
@@ -153,7 +156,7 @@ pub(super) fn copied_ahead(
     }
     let (lie, here) = ([Cell::new(None), Cell::new(None)], Cell::new(None));
     let places = Rc::new(Places { blocks: pairs, lie, here, copies });
-    let copied = |(block, matrices): (usize, Vec<(Rc<dyn Matrix>, Rc<dyn Matrix>)>)| {
+    let copied = |(block, matrices): (usize, Vec<InPlace>)| {
         let one = |(here, host)| -> Rc<dyn Matrix> {
             Rc::new(Copied { places: places.clone(), block, here, host })
         };
