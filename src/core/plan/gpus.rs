@@ -100,7 +100,7 @@ mod tests {
     use crate::config::{Overrides, parse};
     use crate::plan::tests::faults_of;
 
-    /// What is found with these lines in `[hardware]`, on a machine with so many GPUs.
+    /// What is found with these lines in `[hardware]`, on a machine with `gpus` GPUs.
     fn found(hardware: &str, gpus: usize) -> Vec<String> {
         let text = format!(
             "name = \"gpus\"\ndata = {{ data_file = \"x.jsonl\" }}\npeft = {{ type = \"state\" }}\n\
