@@ -193,7 +193,7 @@ error[ST2117]: `devices = [0, 1]` names GPUs, but the run computes on the CPU
     );
 }
 
-/// The outputs of two processes of a launcher on a machine with so many GPUs; `of_rank` are the variables of a process.
+/// The outputs of two processes of a launcher on a machine with `gpus` GPUs; `of_rank` are the variables of a process.
 fn launched(
     gpus: &str,
     settings: &[&str],

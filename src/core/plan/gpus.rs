@@ -14,7 +14,7 @@ impl Faults<'_> {
         op: Option<Op>,
         find_gpu: impl FnOnce() -> Result<Option<usize>, NoGpu>,
         spelt: impl Fn(Setting, &str) -> String,
-    ) -> Result<Compute, (&'static str, Diagnostic)> {
+    ) -> Result<Compute, Box<(&'static str, Diagnostic)>> {
         let hardware = &self.config().hardware;
         let devices = &hardware.devices;
         let asks = devices.gpus().is_some() && hardware.accelerator == Accelerator::Auto;
@@ -26,14 +26,14 @@ impl Faults<'_> {
             DeviceFault::NoGpu { missing, .. } if asks => {
                 let message = msg!(SETTING_NEEDS_GPU, asked_for = spelt_devices(devices));
                 let fault = Diagnostic::error(message).note(missing.reason);
-                (DEVICES, fault.help(msg!(COUNT_DEVICES, count = devices.count())))
+                Box::new((DEVICES, fault.help(msg!(COUNT_DEVICES, count = devices.count()))))
             }
             fault => {
                 let key = match fault.setting() {
                     Setting::Accelerator => "hardware.accelerator",
                     Setting::Op => "train.op",
                 };
-                (key, fault.diagnostic(spelt))
+                Box::new((key, fault.diagnostic(spelt)))
             }
         })?;
         if let (Device::Gpu(gpu), Some([first, ..])) = (&mut compute.device, devices.gpus()) {
@@ -100,7 +100,7 @@ mod tests {
     use crate::config::{Overrides, parse};
     use crate::plan::tests::faults_of;
 
-    /// What is found with these lines in `[hardware]`, on a machine with so many GPUs.
+    /// What is found with these lines in `[hardware]`, on a machine with `gpus` GPUs.
     fn found(hardware: &str, gpus: usize) -> Vec<String> {
         let text = format!(
             "name = \"gpus\"\ndata = {{ data_file = \"x.jsonl\" }}\npeft = {{ type = \"state\" }}\n\

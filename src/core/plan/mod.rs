@@ -346,7 +346,8 @@ impl<'a> Faults<'a> {
                 self.check_stream();
                 Some(compute)
             }
-            Err((key, fault)) => {
+            Err(fault) => {
+                let (key, fault) = *fault;
                 self.add(key, fault);
                 None
             }

@@ -15,7 +15,7 @@ use super::Matrix;
 use super::stream::next_block;
 use crate::kernels::{KernelError, WeightCopies, pinned};
 
-/// Where a tensor begins in a place, a multiple of so many bytes.
+/// A tensor begins in a place at a multiple of this many bytes.
 const ALIGNMENT: i64 = 512;
 
 /// The places of the matrices of blocks on a device.
@@ -23,7 +23,7 @@ const ALIGNMENT: i64 = 512;
 struct Places {
     /// Of each block: its tensors in their place, each with its numbers in the memory of the host.
     blocks: Vec<Vec<(Tensor, Tensor)>>,
-    /// The block whose matrices lie in each place, or are on their way there.
+    /// The block whose matrices are in each place, or on their way there.
     lie: [Cell<Option<usize>>; 2],
     /// The block that is computed.
     here: Cell<Option<usize>>,
@@ -54,7 +54,7 @@ impl Places {
         Ok(())
     }
 
-    /// Begins to copy the matrices of a block into its place, unless they lie there.
+    /// Begins to copy the matrices of a block into its place, unless they are there.
     fn copy(&self, block: usize) -> Result<(), KernelError> {
         let place = place_of(block);
         if self.lie[place].replace(Some(block)) == Some(block) {
@@ -105,6 +105,9 @@ impl Matrix for Copied {
     }
 }
 
+/// A matrix in its place on the device, and in the memory of the host.
+type InPlace = (Rc<dyn Matrix>, Rc<dyn Matrix>);
+
 /// The matrices of the blocks of a model, on the CPU, as matrices that are copied to `device` ahead of their block.
 ///
 /// # Errors
@@ -153,7 +156,7 @@ pub(super) fn copied_ahead(
     }
     let (lie, here) = ([Cell::new(None), Cell::new(None)], Cell::new(None));
     let places = Rc::new(Places { blocks: pairs, lie, here, copies });
-    let copied = |(block, matrices): (usize, Vec<(Rc<dyn Matrix>, Rc<dyn Matrix>)>)| {
+    let copied = |(block, matrices): (usize, Vec<InPlace>)| {
         let one = |(here, host)| -> Rc<dyn Matrix> {
             Rc::new(Copied { places: places.clone(), block, here, host })
         };
