@@ -116,7 +116,7 @@ const MAY_USE: [(&str, &str); 43] = [
     ),
     (
         "engine/run",
-        "core/arch core/data core/diagnostic core/digest core/exit core/forecast core/known_digest core/objective core/packed \
+        "core/arch core/bounded core/data core/diagnostic core/digest core/exit core/forecast core/known_digest core/objective core/packed \
          core/peft core/plan core/rate_search core/records core/resolved_settings core/shell core/store core/suite core/tensorfile core/words core/work engine/error \
          engine/exports engine/inference \
          engine/kernels engine/model engine/optim engine/peft engine/quant engine/tensors engine/train",

@@ -521,3 +521,56 @@ fn a_vocabulary_without_an_end() {
         assert!(output.stderr.contains("the file is larger than 64 MiB"), "{line}: {output:?}");
     }
 }
+
+/// Devices without an end and pipes without a writer, wherever a file is read, end each command with the code of what is
+/// wrong with such a file.
+#[test]
+#[ignore = "takes minutes"]
+fn files_without_an_end() {
+    let case = Case::new().having("tokens.json", "[1, 2, 3]");
+    assert!(Command::new("mkfifo").arg(case.path("pipe")).status().expect("mkfifo").success());
+    let distill = "--set objective.type=distill --set objective";
+    let init = "--set peft.init=file --set peft.init_file";
+    for file in ["pipe", "/dev/zero"] {
+        let mut commands = vec![
+            (2, format!("run {file}")),
+            (2, format!("check {file}")),
+            (2, format!("plan {file}")),
+            (2, format!("config show {file}")),
+            (2, format!("import {file}")),
+            (2, format!("runs unpack {file}")),
+            (20, format!("data export {file} --to jsonl --out there")),
+            (20, format!("data prepare state.toml --set data.data_file={file}")),
+            (20, format!("score --tokens {file} --model base.pth")),
+            (20, format!("score --text {file} --model base.pth --tokenizer vocab.txt")),
+            (21, format!("score --tokens tokens.json --model {file}")),
+            (21, format!("generate --model {file} --tokenizer vocab.txt -p Hi")),
+            (20, format!("generate --model base.pth --tokenizer {file} -p Hi")),
+            (20, format!("init --data {file} --model base.pth --tokenizer vocab.txt --yes")),
+            (21, format!("init --data data.jsonl --model {file} --tokenizer vocab.txt --yes")),
+        ];
+        for command in ["check", "plan", "run"] {
+            let settings = [
+                (20, format!("data.data_file={file}")),
+                (20, format!("model.tokenizer={file}")),
+                (21, format!("model.load_model={file}")),
+                (20, format!("eval.suites=[\"{file}\"]")),
+            ];
+            let of_file = |(code, set)| (code, format!("{command} state.toml --set '{set}'"));
+            commands.extend(settings.map(of_file));
+        }
+        for command in ["check", "run"] {
+            commands.push((20, format!("{command} state.toml {distill}.prompt_file={file}")));
+            commands.push((21, format!("{command} state.toml {distill}.teacher_model={file}")));
+            commands.push((21, format!("{command} state.toml {init}={file}")));
+        }
+        for (code, command) in commands {
+            // A command that waits or reads on is ended with another code.
+            let line = format!("timeout 600 \"$P\" {command} </dev/null");
+            let output = by_shell(&case, &line);
+            assert_eq!(output.code, Some(code), "{line}: {output:?}");
+            assert!(output.stderr.starts_with("error["), "{line}: {output:?}");
+        }
+        assert!(case.runs().is_empty() && !case.list("").contains(&"there.jsonl".to_owned()));
+    }
+}

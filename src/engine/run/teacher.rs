@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use statetune_core::bounded::read_at_most;
 use statetune_core::data::{DataError, Tokenizer};
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::objective::Distill;
@@ -17,6 +18,8 @@ use crate::peft::Method;
 use crate::tensors::{device, kind};
 use crate::train::{CrossEntropy, Distillation, Divergence, Objective, Teacher};
 
+/// The largest file of a prompt, in MiB.
+const MOST_MIB: u64 = 16;
 /// Tokens of a prompt in one forward pass.
 const PROMPT_CHUNK: usize = 512;
 
@@ -83,9 +86,8 @@ pub(super) fn divergence(distill: &Distill) -> Divergence {
 pub(super) fn prompt_ids(distill: &Distill, tokenizer: &Tokenizer) -> Result<Vec<i64>, RunError> {
     let text = match (&distill.prompt, &distill.prompt_file) {
         (Some(prompt), _) => prompt.as_bytes().to_vec(),
-        (None, Some(file)) => {
-            std::fs::read(file).map_err(|source| DataError::Read { file: file.clone(), source })?
-        }
+        (None, Some(file)) => read_at_most(MOST_MIB, file)
+            .map_err(|source| DataError::Read { file: file.clone(), source })?,
         (None, None) => Vec::new(),
     };
     Ok(tokenizer.encode(&text).into_iter().map(i64::from).collect())
