@@ -17,7 +17,7 @@ const CRATES: [(&str, &str); 3] =
     [("core", "statetune_core"), ("engine", "statetune_engine"), ("cli", "statetune_cli")];
 
 /// Each room with the rooms that it may use, all of which stand above it. So no two rooms use each other.
-const MAY_USE: [(&str, &str); 43] = [
+const MAY_USE: [(&str, &str); 44] = [
     ("core/lang", ""),
     ("core/exit", ""),
     ("core/hold", ""),
@@ -35,8 +35,12 @@ const MAY_USE: [(&str, &str); 43] = [
     ("core/hub", "core/diagnostic core/digest core/tensorfile core/work"),
     ("core/arch", "core/diagnostic core/tensorfile"),
     ("core/quant", "core/arch"),
-    ("core/known_digest", "core/digest core/tensorfile"),
-    ("core/packed", "core/digest core/hold core/known_digest core/quant core/tensorfile"),
+    ("core/recorded_paths", ""),
+    ("core/known_digest", "core/digest core/recorded_paths core/tensorfile"),
+    (
+        "core/packed",
+        "core/digest core/hold core/known_digest core/quant core/recorded_paths core/tensorfile",
+    ),
     ("core/peft", "core/arch core/diagnostic"),
     (
         "core/data",
@@ -47,17 +51,17 @@ const MAY_USE: [(&str, &str); 43] = [
     ("core/objective", "core/data core/tagged"),
     (
         "core/records",
-        "core/data core/diagnostic core/digest core/objective core/suite core/tensorfile core/work",
+        "core/data core/diagnostic core/digest core/objective core/recorded_paths core/suite core/tensorfile core/work",
     ),
     (
         "core/config",
-        "core/arch core/data core/diagnostic core/hub core/input_file core/lang core/lr_curve core/objective core/peft core/records \
+        "core/arch core/data core/diagnostic core/hub core/input_file core/lang core/lr_curve core/objective core/peft core/recorded_paths core/records \
          core/shell core/tagged core/words",
     ),
-    ("core/resolved_settings", "core/config core/diagnostic core/records"),
+    ("core/resolved_settings", "core/config core/diagnostic core/recorded_paths core/records"),
     (
         "core/store",
-        "core/config core/diagnostic core/digest core/input_file core/objective core/records core/resolved_settings \
+        "core/config core/diagnostic core/digest core/input_file core/objective core/recorded_paths core/records core/resolved_settings \
          core/tensorfile",
     ),
     (
@@ -117,7 +121,7 @@ const MAY_USE: [(&str, &str); 43] = [
     (
         "engine/run",
         "core/arch core/bounded core/data core/diagnostic core/digest core/exit core/forecast core/known_digest core/objective core/packed \
-         core/peft core/plan core/rate_search core/records core/resolved_settings core/shell core/store core/suite core/tensorfile core/words core/work engine/error \
+         core/peft core/plan core/rate_search core/recorded_paths core/records core/resolved_settings core/shell core/store core/suite core/tensorfile core/words core/work engine/error \
          engine/exports engine/inference \
          engine/kernels engine/model engine/optim engine/peft engine/quant engine/tensors engine/train",
     ),

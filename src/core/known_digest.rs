@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{sha256_hex, sha256_of_file};
-use crate::records::{absolute, recorded_path};
+use crate::recorded_paths::{absolute, recorded_path};
 use crate::tensorfile::write_atomically;
 
 /// The folder of the records in the cache.

@@ -23,6 +23,7 @@ pub mod peft;
 pub mod plan;
 pub mod quant;
 pub mod rate_search;
+pub mod recorded_paths;
 pub mod records;
 pub mod resolved_settings;
 pub mod shell;

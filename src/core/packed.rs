@@ -29,7 +29,7 @@ use crate::digest::{hex, sha256_hex};
 use crate::hold::Hold;
 use crate::known_digest::{known_digest, let_age};
 use crate::quant::Format;
-use crate::records::{absolute, path_of_record, recorded_path};
+use crate::recorded_paths::{absolute, path_of_record, recorded_path};
 use crate::tensorfile::{MappedFile, write_atomically};
 
 const MAGIC: &[u8; 16] = b"statetune packed";

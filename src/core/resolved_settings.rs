@@ -8,7 +8,7 @@ use toml_edit::{Document, DocumentMut, Item, Table, Value};
 
 use crate::config::{Loaded, Origin};
 use crate::diagnostic::Text;
-use crate::records::{absolute, path_of_record, recorded_path};
+use crate::recorded_paths::{absolute, path_of_record, recorded_path};
 
 /// Separator between a value and its origin.
 const COMMENT: &str = "  # ";

@@ -15,7 +15,8 @@ use super::loading::unreadable::{helps_for, helps_for_data};
 use super::manual::keys::{self, KeyPath, Keys, dotted};
 use super::{Config, TemplateName};
 use crate::diagnostic::{Diagnostic, Edit, Span, Text, msg, summary};
-use crate::records::{RunDir, path_of_record, run_of_settings};
+use crate::recorded_paths::path_of_record;
+use crate::records::{RunDir, run_of_settings};
 use crate::shell::shell_path;
 
 /// Where a value comes from.

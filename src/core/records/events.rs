@@ -15,12 +15,12 @@ use super::RequestOutcome;
 use super::RequestSource;
 use super::StepRecord;
 use super::names::EVENTS;
-use super::paths::{absolute, path_of_record, recorded_path};
 use super::status::now;
 use super::{RunDir, RunDirError};
 use crate::data::Coverage;
 use crate::diagnostic::Diagnostic;
 use crate::objective::Rewards;
+use crate::recorded_paths::{absolute, path_of_record, recorded_path};
 
 /// Something that happened in a run. `events.jsonl` holds the events of [`Event::is_recorded`], without the fields that
 /// serde skips.

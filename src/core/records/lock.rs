@@ -7,10 +7,11 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
+use super::earlier::run_of_settings;
 use super::error::ReadRunError;
-use super::paths::{absolute, path_of_record, recorded_path, run_of_settings};
 use crate::diagnostic::Text;
 use crate::digest::sha256_hex;
+use crate::recorded_paths::{absolute, path_of_record, recorded_path};
 
 /// The git commit that this process was built from.
 static COMMIT: OnceLock<&'static str> = OnceLock::new();

@@ -37,6 +37,7 @@ mod checkpoint;
 mod clock;
 mod control;
 mod digests;
+mod earlier;
 mod error;
 mod events;
 mod holder;
@@ -48,7 +49,6 @@ mod metrics;
 mod names;
 mod now;
 mod past_settings;
-mod paths;
 mod run_dir;
 mod schema;
 mod seal;
@@ -75,6 +75,7 @@ pub use digests::{
     Chain, LINK_BYTES, Link, VALIDATION, read_chain, read_copies, read_documents, record_copies,
     record_documents,
 };
+pub(crate) use earlier::run_of_settings;
 pub use error::{CheckpointError, LoadCheckpointError, OpenRunError, ReadRunError, RunDirError};
 pub use events::{Event, EventLine, Fact, FirstNonFinite, Nonfinite, ProbeCount, suite_values};
 pub use holder::holder_note;
@@ -86,8 +87,6 @@ pub use metrics::{Metrics, Times, read_metrics};
 pub use names::dir_name;
 pub use now::{Now, NowWriter};
 pub use past_settings::PastSettings;
-pub use paths::absolute;
-pub(crate) use paths::{path_of_record, recorded_path, run_of_settings};
 pub(crate) use run_dir::{FOLDERS, LOCK_FILE, UNPACKING, remove_folder, take_lock};
 pub use run_dir::{RunDir, is_busy, name_and_id};
 pub use schema::record_schemas;

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use super::paths::EARLIER;
+use super::earlier::EARLIER;
 use super::run_dir::remove_folder;
 use super::{Lock, RunDir, RunDirError};
 

@@ -5,7 +5,8 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::config::Loaded;
 use crate::digest::sha256_of_file;
-use crate::records::{Lock, LockedFile, absolute};
+use crate::recorded_paths::absolute;
+use crate::records::{Lock, LockedFile};
 
 /// Where the settings of the run at `run` name files that are gone, names the same files beside the run: at the same place
 /// under a folder that holds the run, else under the same name in a folder near by, and with the recorded content. Folders

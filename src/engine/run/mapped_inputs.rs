@@ -13,7 +13,8 @@ use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::digest::sha256_of_file;
 use statetune_core::packed::{PackedFile, PackedWeights};
 use statetune_core::plan::{ModelSource, Plan};
-use statetune_core::records::{Lock, absolute};
+use statetune_core::recorded_paths::absolute;
+use statetune_core::records::Lock;
 
 use crate::RunError;
 

@@ -1,17 +1,8 @@
-//! Paths in the records of a run: normalised, and relative to the run directory where they are in the folder around the
-//! folder of runs, so that a project can be moved.
+//! Paths in the records of a run and of the cache: normalised, and relative to the run directory, or the cache, where they are in
+//! the folder around the folder of runs, so that a project can be moved.
 
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
-
-/// The folder of past settings in a run directory.
-pub(super) const EARLIER: &str = "earlier";
-
-/// The run directory whose settings `folder` holds: the run's own, or one of its past settings.
-pub(crate) fn run_of_settings(folder: &Path) -> &Path {
-    let earlier = folder.parent().filter(|above| above.ends_with(EARLIER));
-    earlier.and_then(Path::parent).unwrap_or(folder)
-}
 
 /// The absolute path, valid from any working directory, without `.` and `..`.
 pub fn absolute(path: &Path) -> PathBuf {
@@ -37,7 +28,11 @@ pub(crate) fn path_of_record(recorded: &Path, run: &Path) -> PathBuf {
 fn relative(path: &Path, run: &Path) -> Option<PathBuf> {
     let (runs, project) = (run.parent()?, run.parent()?.parent()?);
     // A link to a folder of runs elsewhere moves with its target.
-    let is_link = project.canonicalize().ok()? != run.canonicalize().ok()?.parent()?.parent()?;
+    let place = match run.canonicalize() {
+        Ok(place) => place,
+        Err(_) => runs.canonicalize().ok()?.join(run.file_name()?), // not made yet
+    };
+    let is_link = project.canonicalize().ok()? != place.parent()?.parent()?;
     if is_link || project.parent().is_none() || path.starts_with(run) {
         return None;
     }
@@ -99,8 +94,6 @@ mod tests {
         assert_eq!(path_of_record("../../a".as_ref(), "runs/one".as_ref()), Path::new("a"));
         assert_eq!(path_of_record("../../a".as_ref(), "../runs/one".as_ref()), Path::new("../a"));
         assert_eq!(path_of_record("world".as_ref(), &run), Path::new("world"));
-        assert_eq!(run_of_settings(&run.join("earlier/step-0000004")), run);
-        assert_eq!(run_of_settings(&run), run);
     }
 
     #[test]
