@@ -26,7 +26,7 @@ fn a_folder() {
         "\
 error[ST4010]: cannot read the weights file `folder`
   |
-  = note: it is not a regular file",
+  = note: it is a folder",
     );
 }
 

@@ -116,8 +116,8 @@ catalogue! {
         "每个设备都保存全部权重；`[quant]` 可缩小冻结的权重";
     FOREIGN_DDP: "`ddp` keeps everything on every device", "`ddp` 在每个设备上保存全部内容";
     FOREIGN_OFFLOAD:
-        "{why}; nothing is offloaded, because the devices of a run on CPUs have the memory of the machine",
-        "{why}；不做卸载，因为在 CPU 上运行的设备使用的就是机器内存";
+        "{why}; moments and gradients are not offloaded, and `hardware.stream` keeps frozen layers in the memory of the host",
+        "{why}；动量和梯度不做卸载，`hardware.stream` 可把冻结的层留在主机内存中";
     FOREIGN_MODEL_SIZE: "the value follows from the version and width of the model", "由模型的版本和宽度决定";
     FOREIGN_MAGIC_PRIME:
         "the value is computed from the data; `data.walk = \"magic_prime\"` needs no numbers",
