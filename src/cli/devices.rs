@@ -213,16 +213,17 @@ pub(super) fn run_along(plan: &Plan, place: Option<Place>, grace: u64, color: Co
     match result {
         Ok(code) => code,
         Err(error) => {
-            let code = error.exit_code();
-            if error.is_of_devices() {
-                group.leave();
-                if error.is_told_by_first_device() {
-                    return code;
-                }
-            } else {
-                group.fail(code);
+            // The message first: this process ends with device 0, which ends when it hears of the failure.
+            let is_of_devices = error.is_of_devices();
+            let code = match is_of_devices && error.is_told_by_first_device() {
+                true => error.exit_code(),
+                false => fail(&error, color),
+            };
+            match is_of_devices {
+                true => group.leave(),
+                false => group.fail(code),
             }
-            fail(&error, color)
+            code
         }
     }
 }
