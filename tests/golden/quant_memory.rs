@@ -151,6 +151,6 @@ fn packing_needs_the_packed_model_and_one_layer() {
         mb(trained)
     );
     assert!(peak <= packed + layer, "{} MB of memory while packing", mb(peak));
-    // The dense matrices of all layers would need more than twice this memory.
-    assert!(kept <= packed + 2 * layer && trained <= packed + 2 * layer, "dense copies are kept");
+    // The dense matrices of all layers would need 16 layers. On CPUs without bf16 instructions tiles are widened, too.
+    assert!(kept <= packed + 3 * layer && trained <= packed + 3 * layer, "dense copies are kept");
 }
