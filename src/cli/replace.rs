@@ -85,12 +85,6 @@ pub(super) fn say_written(out: &Path, line: impl Display) {
     }
 }
 
-/// The error for a device or pipe where a command writes several files.
-pub(super) fn one_of_several(out: &Path) -> Option<Diagnostic> {
-    let fault = || Diagnostic::error(msg!(OUT_TAKES_ONE_FILE, out)).help(msg!(NAME_A_FILE_AS_OUT));
-    is_written_through(out).then(fault)
-}
-
 /// The error for `-`, which means standard output elsewhere and would be the name of a file here.
 pub(super) fn dash(file: &Path) -> Option<Diagnostic> {
     let message = || Diagnostic::error(msg!(DASH_IS_A_NAME)).help(msg!(STDOUT_IS_A_FILE));

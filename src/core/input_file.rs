@@ -37,7 +37,9 @@ pub fn stream(path: &Path) -> io::Result<impl Read> {
     if file.metadata()?.file_type().is_fifo() {
         let mut first = [0];
         match file.read(&mut first) {
-            Ok(0) => return Err(io::Error::new(io::ErrorKind::BrokenPipe, msg!(NOBODY_WRITES))),
+            Ok(0) => {
+                return Err(io::Error::new(io::ErrorKind::BrokenPipe, msg!(PIPE_WITHOUT_WRITER)));
+            }
             Ok(_) => start.extend(first),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {} // a writer that has not written yet
             Err(error) => return Err(error),

@@ -18,7 +18,8 @@ use statetune_engine::RunError;
 use statetune_engine::run::load_tokenizer;
 
 use super::Format;
-use crate::{Color, ExperimentArgs, say, show, tell};
+use crate::subject::fail;
+use crate::{Color, ExperimentArgs, say, tell};
 
 #[derive(Args, Debug)]
 pub(super) struct CheckArgs {
@@ -58,10 +59,7 @@ pub(super) fn check(args: &CheckArgs, color: Color) -> ExitCode {
             }
             if checked.has_errors() { ExitCode::Data } else { ExitCode::Ok }
         }
-        Err(error) => {
-            show(&error.diagnostic(), color);
-            error.exit_code()
-        }
+        Err(error) => fail(&error, color),
     }
 }
 

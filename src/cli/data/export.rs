@@ -14,13 +14,14 @@ use statetune_core::data::{
 use statetune_core::diagnostic::{Diagnostic, msg};
 use statetune_core::exit::ExitCode;
 use statetune_core::plan::Plan;
-use statetune_core::tensorfile::is_written_through;
+use statetune_core::tensorfile::{is_written_through, one_of_several};
 use statetune_core::words::{count, grouped};
 use statetune_engine::RunError;
 use statetune_engine::run::{load_tokenizer, prepare_sources};
 
 use super::skipped_lines;
-use crate::replace::{one_of_several, say_written};
+use crate::replace::say_written;
+use crate::subject::fail;
 use crate::{Color, ExperimentArgs, say, show};
 
 #[derive(Args, Debug)]
@@ -107,10 +108,7 @@ pub(super) fn export(args: &ExportArgs, color: Color) -> ExitCode {
     };
     match exported {
         Ok(()) => ExitCode::Ok,
-        Err(error) => {
-            show(&error.diagnostic(), color);
-            error.exit_code()
-        }
+        Err(error) => fail(&error, color),
     }
 }
 

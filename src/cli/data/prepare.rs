@@ -11,6 +11,7 @@ use statetune_engine::RunError;
 use statetune_engine::run::{load_tokenizer, prepare_sources};
 
 use super::skipped_lines;
+use crate::subject::fail;
 use crate::{Color, ExperimentArgs, say, show};
 
 #[derive(Args, Debug)]
@@ -29,10 +30,7 @@ pub(super) fn prepare(args: &PrepareArgs, color: Color) -> ExitCode {
     };
     match prepare_plan(&plan, color) {
         Ok(()) => ExitCode::Ok,
-        Err(error) => {
-            show(&error.diagnostic(), color);
-            error.exit_code()
-        }
+        Err(error) => fail(&error, color),
     }
 }
 

@@ -164,9 +164,9 @@ fn print(args: &ShowArgs, plan: &Plan, colored: bool) -> Result<Option<Passed>, 
 }
 
 fn print_worst(count: usize, plan: &Plan, colored: bool) -> Result<(), RunError> {
-    let tokenizer = load_tokenizer(plan)?;
     let style = Style { colored };
-    for (loss, sample) in worst_documents(plan, load_tokenizer(plan)?, count)? {
+    let (worst, tokenizer) = worst_documents(plan, load_tokenizer(plan)?, count)?;
+    for (loss, sample) in worst {
         say(style.heading(&format!("mean loss {loss:.4}")));
         print_sample(&sample, plan, &tokenizer, &style);
     }
@@ -174,12 +174,12 @@ fn print_worst(count: usize, plan: &Plan, colored: bool) -> Result<(), RunError>
 }
 
 /// The `count` documents with the highest mean loss (nats per target token within `ctx_len`), highest first, under
-/// the base weights of the experiment.
+/// the base weights of the experiment; and the tokenizer.
 fn worst_documents(
     plan: &Plan,
     tokenizer: Tokenizer,
     count: usize,
-) -> Result<Vec<(f64, Sample)>, RunError> {
+) -> Result<(Vec<(f64, Sample)>, Tokenizer), RunError> {
     let weights = load_weights(plan, &tokenizer)?;
     let model = Rc::new(Model::new(&weights, kind(plan.train.dtype), plan.train.op));
     let state = model.initial_states();
@@ -201,7 +201,10 @@ fn worst_documents(
             Err(error) => failed = Some(error),
         }
     })?;
-    failed.map_or(Ok(worst), |error| Err(error.into()))
+    match failed {
+        Some(error) => Err(error.into()),
+        None => Ok((worst, loaded.tokenizer)),
+    }
 }
 
 /// The selected documents, each with its position in the data.

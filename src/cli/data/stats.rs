@@ -12,7 +12,8 @@ use statetune_engine::RunError;
 use statetune_engine::run::load_tokenizer;
 
 use super::Format;
-use crate::{Color, ExperimentArgs, say, show};
+use crate::subject::fail;
+use crate::{Color, ExperimentArgs, say};
 
 /// Characters in the longest bar.
 const BAR: u64 = 40;
@@ -42,10 +43,7 @@ pub(super) fn stats(args: &StatsArgs, color: Color) -> ExitCode {
             }
             ExitCode::Ok
         }
-        Err(error) => {
-            show(&error.diagnostic(), color);
-            error.exit_code()
-        }
+        Err(error) => fail(&error, color),
     }
 }
 

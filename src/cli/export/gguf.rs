@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use statetune_core::shell::shell_path;
-use statetune_core::tensorfile::{Dtype, GgufDtype};
+use statetune_core::tensorfile::{Dtype, GgufDtype, one_of_several};
 use statetune_engine::RunError;
 use statetune_engine::exports::{
     is_own_gguf, remove_earlier, save_gguf, save_modelfile, save_prompt_cache,
@@ -12,7 +12,6 @@ use statetune_engine::model::Weights;
 
 use super::args::{DtypeName, ExportArgs};
 use super::shared::{card, check, failed, out, refused, tuned};
-use crate::replace::one_of_several;
 use crate::subject::Found;
 use crate::{Color, tell};
 

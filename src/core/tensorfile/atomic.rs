@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{NamedTempFile, TempDir};
 
+use crate::diagnostic::{Diagnostic, msg};
+
 /// Start and end of the names of temporary files.
 pub(crate) const TEMPORARY: (&str, &str) = (".statetune-", ".tmp");
 
@@ -36,6 +38,13 @@ pub fn temporary_for(path: &Path) -> io::Result<NamedTempFile> {
         true => temporary(&std::env::temp_dir()),
         false => temporary(folder_of(&target(path)?)),
     }
+}
+
+/// The error for a device or pipe where several files are written.
+#[must_use]
+pub fn one_of_several(out: &Path) -> Option<Diagnostic> {
+    let fault = || Diagnostic::error(msg!(OUT_TAKES_ONE_FILE, out)).help(msg!(NAME_A_FILE_AS_OUT));
+    is_written_through(out).then(fault)
 }
 
 /// Flushes a file of [`temporary_for`] to disk and makes it the file at `path`, as [`write_atomically`] does.

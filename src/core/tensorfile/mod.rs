@@ -22,8 +22,8 @@ mod tensor;
 pub use self::safetensors::{LazyTensor, write_lazily, write_safetensors};
 pub(crate) use atomic::TEMPORARY;
 pub use atomic::{
-    create_atomically, is_standard_output, is_written_through, publish, temporary_for,
-    write_atomically,
+    create_atomically, is_standard_output, is_written_through, one_of_several, publish,
+    temporary_for, write_atomically,
 };
 pub use disk_speed::disk_speed;
 pub use dtype::Dtype;

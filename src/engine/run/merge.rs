@@ -7,7 +7,7 @@ use serde_json::json;
 use statetune_core::diagnostic::{Diagnostic, Severity, msg};
 use statetune_core::peft::StateReader;
 use statetune_core::plan::{PeftPlan, Plan};
-use statetune_core::tensorfile::{Dtype, is_written_through};
+use statetune_core::tensorfile::{Dtype, one_of_several};
 use tch::Kind;
 
 use crate::RunError;
@@ -126,9 +126,8 @@ pub fn merge(plan: &Plan, files: &Merge<'_>) -> Result<Merged, RunError> {
     }
 
     let beside = states.filter(|_| place == StatesPlace::Beside);
-    if beside.is_some() && is_written_through(files.out) {
-        let fault = Diagnostic::error(msg!(OUT_TAKES_ONE_FILE, out = files.out));
-        return Err(RunError::Contradiction(Box::new(fault.help(msg!(NAME_A_FILE_AS_OUT)))));
+    if let Some(fault) = beside.and_then(|_| one_of_several(files.out)) {
+        return Err(RunError::Contradiction(Box::new(fault)));
     }
 
     let kind = base.iter().next().map_or(Kind::BFloat16, |(_, tensor)| tensor.kind());

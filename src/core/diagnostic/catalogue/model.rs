@@ -171,7 +171,7 @@ catalogue! {
     PIPE_IS_READ_ONCE:
         "it is a pipe, which can be read only once; write its content into a file",
         "这是管道，只能读取一次；请先将其内容写入文件";
-    NOBODY_WRITES: "nothing is written into this pipe", "没有程序向该管道写入";
+    PIPE_WITHOUT_WRITER: "nothing is written into this pipe", "没有程序向该管道写入";
     EMPTY_FILE: "an empty file", "空文件";
     COPY_AGAIN: "download or copy the file again", "请重新下载或复制";
     OLD_PTH_FILE:
